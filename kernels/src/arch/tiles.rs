@@ -1,0 +1,118 @@
+//! Rectangles of a row-major matrix, written by several threads at once.
+
+use std::marker::PhantomData;
+
+use crate::Pool;
+
+/// How a row-major matrix is cut into tiles.
+///
+/// Rows are first cut into groups of `group_rows` (the images of a batch, say), each group into pieces of `row_step`;
+/// columns into pieces of `column_step`. The last pieces of a group and of a row may be smaller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Columns of the matrix.
+    pub(crate) columns: usize,
+    /// Rows of a group, a divisor of the number of rows.
+    pub(crate) group_rows: usize,
+    /// Rows of a tile.
+    pub(crate) row_step: usize,
+    /// Columns of a tile.
+    pub(crate) column_step: usize,
+}
+
+/// One tile, exclusively borrowed.
+pub(crate) struct Tile<'a, T> {
+    /// First row of the tile in the matrix.
+    pub(crate) first_row: usize,
+    /// Rows of the tile.
+    pub(crate) rows: usize,
+    /// First column of the tile in the matrix.
+    pub(crate) first_column: usize,
+    /// Columns of the tile.
+    pub(crate) columns: usize,
+    /// The element at the top left.
+    origin: *mut T,
+    /// Columns of the matrix.
+    stride: usize,
+    borrow: PhantomData<&'a mut T>,
+}
+
+impl<T> Tile<'_, T> {
+    /// Where row `row` of the tile lies in a matrix of the same shape.
+    #[inline(always)]
+    pub(crate) fn row_range(&self, row: usize) -> std::ops::Range<usize> {
+        let start = (self.first_row + row) * self.stride + self.first_column;
+        start..start + self.columns
+    }
+
+    /// Row `row` of the tile, `columns` elements.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows);
+        // SAFETY: `for_each_tile` made this tile from a rectangle of `rows` x `columns` inside the matrix, which no other
+        // tile overlaps; `row` is inside it, and `&mut self` borrows it.
+        unsafe { std::slice::from_raw_parts_mut(self.origin.add(row * self.stride), self.columns) }
+    }
+}
+
+/// A pointer which threads may share.
+struct Shared<T>(*mut T);
+
+// SAFETY: the pointer is only used to make disjoint tiles, each of which moves to one thread; `T: Send` allows that.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn pointer(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Calls `work` once for each tile of `matrix`, on the threads of the pool. Tiles of the same rows follow one another.
+///
+/// # Panics
+/// When the matrix is not made of whole groups of rows.
+pub(crate) fn for_each_tile<T: Send>(
+    pool: &Pool,
+    matrix: &mut [T],
+    cut: Cut,
+    work: impl Fn(Tile<'_, T>) + Sync,
+) {
+    if matrix.is_empty() {
+        return;
+    }
+    let Cut {
+        columns,
+        group_rows,
+        row_step,
+        column_step,
+    } = cut;
+    assert_eq!(
+        matrix.len() % (columns * group_rows),
+        0,
+        "a matrix of {} elements is not made of groups of {group_rows} rows of {columns}",
+        matrix.len()
+    );
+    let groups = matrix.len() / (columns * group_rows);
+    let row_pieces = group_rows.div_ceil(row_step);
+    let column_pieces = columns.div_ceil(column_step);
+    let start = Shared(matrix.as_mut_ptr());
+    pool.for_each(groups * row_pieces * column_pieces, |index| {
+        let (rows_index, column_index) = (index / column_pieces, index % column_pieces);
+        let (group, piece) = (rows_index / row_pieces, rows_index % row_pieces);
+        let first_row = group * group_rows + piece * row_step;
+        let first_column = column_index * column_step;
+        // SAFETY: `index` is below groups * row_pieces * column_pieces, so the element is inside the matrix.
+        let origin = unsafe { start.pointer().add(first_row * columns + first_column) };
+        // `for_each` calls this once per index, and different indices give disjoint rectangles: pieces of a group do not
+        // overlap and end with the group, pieces of a row end with the row.
+        work(Tile {
+            first_row,
+            rows: row_step.min(group_rows - piece * row_step),
+            first_column,
+            columns: column_step.min(columns - first_column),
+            origin,
+            stride: columns,
+            borrow: PhantomData,
+        });
+    });
+}

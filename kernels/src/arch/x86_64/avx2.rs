@@ -1,0 +1,248 @@
+//! AVX2 with FMA: tiles of 6 rows by 16 columns, twelve accumulators of sixteen registers.
+//!
+//! The integer tile multiplies unsigned codes by signed bytes with `vpmaddubsw`, whose 16-bit sums of two products cannot
+//! saturate below 8 bit: they are gathered in 16 bits for as many steps as cannot overflow, then widened. Codes of 8 bit
+//! would saturate, so they and the activations are widened to 16 bits first and multiplied with `vpmaddwd`.
+
+use std::arch::x86_64::*;
+
+use crate::arch::{Simd, Vectorized, with_rows};
+use crate::pack::panel;
+use crate::{Isa, Width};
+
+/// Proof that AVX2, FMA and F16C are available.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+const LANES: usize = 16;
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Avx2> {
+        let available = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        available.then_some(Avx2(()))
+    }
+}
+
+impl Simd for Avx2 {
+    const ISA: Isa = Isa::Avx2;
+    const FUSED: bool = true;
+    const LANES: usize = LANES;
+    const F32_ROWS: usize = 6;
+    const INT8_ROWS: usize = 6;
+
+    fn wants_halves(width: Width) -> bool {
+        width == Width::Eight
+    }
+
+    fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn run<T: Vectorized>(simd: Avx2, task: T) -> T::Output {
+            task.run(simd)
+        }
+        // SAFETY: the token `self` exists only where `detect` found avx2, fma and f16c.
+        unsafe { run(self, task) }
+    }
+
+    fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { expand_f32(width, words, out) }
+    }
+
+    fn expand_int8(self, width: Width, words: &[u32], out: &mut [u32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { expand_int8(width, words, out) }
+    }
+
+    fn f32_tile(self, rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
+        unsafe { f32_rows(rows, left, right, sums, start) }
+    }
+
+    fn int8_tile(
+        self,
+        rows: usize,
+        width: Width,
+        left: &[u32],
+        right: &[u32],
+        sums: &mut [i32],
+        start: bool,
+    ) {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { int8_rows(rows, width, left, right, sums, start) }
+    }
+}
+
+// Not inlined: as arguments of their own, the two slices are known not to overlap.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn expand_f32(width: Width, words: &[u32], out: &mut [f32]) {
+    panel::expand_f32::<LANES>(width, words, out);
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn expand_int8(width: Width, words: &[u32], out: &mut [u32]) {
+    if width == Width::Eight {
+        panel::expand_halves::<LANES>(words, out);
+    } else {
+        panel::expand_bytes::<LANES>(width, words, out);
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn f32_rows(rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+    with_rows!(rows, [1 2 3 4 5 6], f32_tile(left, right, sums, start));
+}
+
+#[target_feature(enable = "avx2")]
+fn int8_rows(
+    rows: usize,
+    width: Width,
+    left: &[u32],
+    right: &[u32],
+    sums: &mut [i32],
+    start: bool,
+) {
+    if width == Width::Eight {
+        with_rows!(rows, [1 2 3 4 5 6], halves_tile(left, right, sums, start));
+    } else {
+        // Steps whose sums of two products, of at most 128 * (levels - 1) each, fit in 16 bits together.
+        let steps = i16::MAX as usize / (2 * 128 * (width.levels() as usize - 1));
+        with_rows!(rows, [1 2 3 4 5 6], bytes_tile(steps, left, right, sums, start));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+    let (left, _) = left.as_chunks::<ROWS>();
+    let (right, _) = right.as_chunks::<LANES>();
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let sums = &mut sums[..ROWS];
+    let mut totals = [[_mm256_setzero_ps(); 2]; ROWS];
+    if !start {
+        for (totals, sums) in totals.iter_mut().zip(&*sums) {
+            *totals = load_f32(sums);
+        }
+    }
+    for (left, right) in left.iter().zip(right) {
+        let right = load_f32(right);
+        for (totals, &left) in totals.iter_mut().zip(left) {
+            let left = _mm256_set1_ps(left);
+            totals[0] = _mm256_fmadd_ps(left, right[0], totals[0]);
+            totals[1] = _mm256_fmadd_ps(left, right[1], totals[1]);
+        }
+    }
+    for (totals, sums) in totals.iter().zip(sums) {
+        store_f32(sums, *totals);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn bytes_tile<const ROWS: usize>(
+    steps: usize,
+    left: &[u32],
+    right: &[u32],
+    sums: &mut [i32],
+    start: bool,
+) {
+    let (left, _) = left.as_chunks::<ROWS>();
+    let (right, _) = right.as_chunks::<LANES>();
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let sums = &mut sums[..ROWS];
+    if start {
+        sums.fill([0; LANES]);
+    }
+    let ones = _mm256_set1_epi16(1);
+    for (left, right) in left.chunks(steps).zip(right.chunks(steps)) {
+        let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
+        for (left, right) in left.iter().zip(right) {
+            let right = load_u32(right);
+            for (totals, &left) in totals.iter_mut().zip(left) {
+                let left = _mm256_set1_epi32(left as i32);
+                totals[0] = _mm256_add_epi16(totals[0], _mm256_maddubs_epi16(right[0], left));
+                totals[1] = _mm256_add_epi16(totals[1], _mm256_maddubs_epi16(right[1], left));
+            }
+        }
+        for (totals, sums) in totals.iter().zip(sums.iter_mut()) {
+            let before = load_i32(sums);
+            let widened = [
+                _mm256_add_epi32(before[0], _mm256_madd_epi16(totals[0], ones)),
+                _mm256_add_epi32(before[1], _mm256_madd_epi16(totals[1], ones)),
+            ];
+            store_i32(sums, widened);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn halves_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
+    let (left, _) = left.as_chunks::<ROWS>();
+    let (right, _) = right.as_chunks::<LANES>();
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let sums = &mut sums[..ROWS];
+    let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
+    if !start {
+        for (totals, sums) in totals.iter_mut().zip(&*sums) {
+            *totals = load_i32(sums);
+        }
+    }
+    for (left, right) in left.iter().zip(right) {
+        let right = load_u32(right);
+        for (totals, &left) in totals.iter_mut().zip(left) {
+            let left = _mm256_set1_epi32(left as i32);
+            totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(right[0], left));
+            totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(right[1], left));
+        }
+    }
+    for (totals, sums) in totals.iter().zip(sums) {
+        store_i32(sums, *totals);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_f32(values: &[f32; LANES]) -> [__m256; 2] {
+    let start = values.as_ptr();
+    // SAFETY: `values` has 16 elements, two vectors of 8; the loads need no alignment.
+    unsafe { [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_f32(values: &mut [f32; LANES], vectors: [__m256; 2]) {
+    let start = values.as_mut_ptr();
+    // SAFETY: `values` has 16 elements, two vectors of 8; the stores need no alignment.
+    unsafe {
+        _mm256_storeu_ps(start, vectors[0]);
+        _mm256_storeu_ps(start.add(8), vectors[1]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_u32(values: &[u32; LANES]) -> [__m256i; 2] {
+    let start = values.as_ptr().cast::<__m256i>();
+    // SAFETY: `values` has 16 elements, two vectors of 8; the loads need no alignment.
+    unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_i32(values: &[i32; LANES]) -> [__m256i; 2] {
+    let start = values.as_ptr().cast::<__m256i>();
+    // SAFETY: `values` has 16 elements, two vectors of 8; the loads need no alignment.
+    unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_i32(values: &mut [i32; LANES], vectors: [__m256i; 2]) {
+    let start = values.as_mut_ptr().cast::<__m256i>();
+    // SAFETY: `values` has 16 elements, two vectors of 8; the stores need no alignment.
+    unsafe {
+        _mm256_storeu_si256(start, vectors[0]);
+        _mm256_storeu_si256(start.add(1), vectors[1]);
+    }
+}

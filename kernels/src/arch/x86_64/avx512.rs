@@ -1,0 +1,198 @@
+//! AVX-512 with VNNI: tiles of 12 rows by 32 columns, 24 accumulators of 32 registers.
+//!
+//! `vpdpbusd` multiplies four unsigned bytes by four signed ones and adds all four products to a 32-bit lane without an
+//! intermediate that could saturate. Codes are the unsigned operand, activations the signed one, which is broadcast.
+
+use std::arch::x86_64::*;
+
+use crate::arch::{Simd, Vectorized, with_rows};
+use crate::pack::panel;
+use crate::{Isa, Width};
+
+/// Proof that AVX-512 F, BW, DQ, VL and VNNI (and AVX2, FMA, F16C) are available.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512Vnni(());
+
+const LANES: usize = 32;
+
+impl Avx512Vnni {
+    pub(crate) fn detect() -> Option<Avx512Vnni> {
+        let available = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        available.then_some(Avx512Vnni(()))
+    }
+}
+
+impl Simd for Avx512Vnni {
+    const ISA: Isa = Isa::Avx512Vnni;
+    const FUSED: bool = true;
+    const LANES: usize = LANES;
+    const F32_ROWS: usize = 12;
+    const INT8_ROWS: usize = 12;
+
+    fn wants_halves(_: Width) -> bool {
+        false
+    }
+
+    fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn run<T: Vectorized>(simd: Avx512Vnni, task: T) -> T::Output {
+            task.run(simd)
+        }
+        // SAFETY: the token `self` exists only where `detect` found every feature named above.
+        unsafe { run(self, task) }
+    }
+
+    fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f, bw, dq and vl.
+        unsafe { expand_f32(width, words, out) }
+    }
+
+    fn expand_int8(self, width: Width, words: &[u32], out: &mut [u32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f, bw, dq and vl.
+        unsafe { expand_int8(width, words, out) }
+    }
+
+    fn f32_tile(self, rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { f32_rows(rows, left, right, sums, start) }
+    }
+
+    fn int8_tile(
+        self,
+        rows: usize,
+        _: Width,
+        left: &[u32],
+        right: &[u32],
+        sums: &mut [i32],
+        start: bool,
+    ) {
+        // SAFETY: the token `self` exists only where `detect` found avx512f and avx512vnni.
+        unsafe { int8_rows(rows, left, right, sums, start) }
+    }
+}
+
+// Not inlined: as arguments of their own, the two slices are known not to overlap.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn expand_f32(width: Width, words: &[u32], out: &mut [f32]) {
+    panel::expand_f32::<LANES>(width, words, out);
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn expand_int8(width: Width, words: &[u32], out: &mut [u32]) {
+    panel::expand_bytes::<LANES>(width, words, out);
+}
+
+#[target_feature(enable = "avx512f")]
+fn f32_rows(rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+    with_rows!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], f32_tile(left, right, sums, start));
+}
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn int8_rows(rows: usize, left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
+    with_rows!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], int8_tile(left, right, sums, start));
+}
+
+#[target_feature(enable = "avx512f")]
+fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+    let (left, _) = left.as_chunks::<ROWS>();
+    let (right, _) = right.as_chunks::<LANES>();
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let sums = &mut sums[..ROWS];
+    let mut totals = [[_mm512_setzero_ps(); 2]; ROWS];
+    if !start {
+        for (totals, sums) in totals.iter_mut().zip(&*sums) {
+            *totals = load_f32(sums);
+        }
+    }
+    for (left, right) in left.iter().zip(right) {
+        let right = load_f32(right);
+        for (totals, &left) in totals.iter_mut().zip(left) {
+            let left = _mm512_set1_ps(left);
+            totals[0] = _mm512_fmadd_ps(left, right[0], totals[0]);
+            totals[1] = _mm512_fmadd_ps(left, right[1], totals[1]);
+        }
+    }
+    for (totals, sums) in totals.iter().zip(sums) {
+        store_f32(sums, *totals);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn int8_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
+    let (left, _) = left.as_chunks::<ROWS>();
+    let (right, _) = right.as_chunks::<LANES>();
+    let (sums, _) = sums.as_chunks_mut::<LANES>();
+    let sums = &mut sums[..ROWS];
+    let mut totals = [[_mm512_setzero_si512(); 2]; ROWS];
+    if !start {
+        for (totals, sums) in totals.iter_mut().zip(&*sums) {
+            *totals = load_i32(sums);
+        }
+    }
+    for (left, right) in left.iter().zip(right) {
+        let right = load_u32(right);
+        for (totals, &left) in totals.iter_mut().zip(left) {
+            let left = _mm512_set1_epi32(left as i32);
+            totals[0] = _mm512_dpbusd_epi32(totals[0], right[0], left);
+            totals[1] = _mm512_dpbusd_epi32(totals[1], right[1], left);
+        }
+    }
+    for (totals, sums) in totals.iter().zip(sums) {
+        store_i32(sums, *totals);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_f32(values: &[f32; LANES]) -> [__m512; 2] {
+    let start = values.as_ptr();
+    // SAFETY: `values` has 32 elements, two vectors of 16; the loads need no alignment.
+    unsafe { [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(16))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_f32(values: &mut [f32; LANES], vectors: [__m512; 2]) {
+    let start = values.as_mut_ptr();
+    // SAFETY: `values` has 32 elements, two vectors of 16; the stores need no alignment.
+    unsafe {
+        _mm512_storeu_ps(start, vectors[0]);
+        _mm512_storeu_ps(start.add(16), vectors[1]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_u32(values: &[u32; LANES]) -> [__m512i; 2] {
+    let start = values.as_ptr().cast::<__m512i>();
+    // SAFETY: `values` has 32 elements, two vectors of 16; the loads need no alignment.
+    unsafe { [_mm512_loadu_si512(start), _mm512_loadu_si512(start.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_i32(values: &[i32; LANES]) -> [__m512i; 2] {
+    let start = values.as_ptr().cast::<__m512i>();
+    // SAFETY: `values` has 32 elements, two vectors of 16; the loads need no alignment.
+    unsafe { [_mm512_loadu_si512(start), _mm512_loadu_si512(start.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_i32(values: &mut [i32; LANES], vectors: [__m512i; 2]) {
+    let start = values.as_mut_ptr().cast::<__m512i>();
+    // SAFETY: `values` has 32 elements, two vectors of 16; the stores need no alignment.
+    unsafe {
+        _mm512_storeu_si512(start, vectors[0]);
+        _mm512_storeu_si512(start.add(1), vectors[1]);
+    }
+}

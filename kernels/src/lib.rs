@@ -1,0 +1,96 @@
+//! Packed low-bit matrices and the arithmetic of a Vision Transformer on them.
+//!
+//! A weight is `scale[n] * k + offset[n]`: an unsigned code `k` of 1.58, 2, 3, 4 or 8 bit ([`Width`]), and one scale and one
+//! offset per output channel. This crate packs codes ([`pack`]), lays them out for the instructions of the machine
+//! ([`Matrix`]), multiplies them by activations without ever holding an expanded copy ([`matmul_f32`], [`matmul_int8`]), and
+//! has the operations between the matmuls ([`ops`]). It knows no file, model or image.
+//!
+//! ```
+//! use fresnel_kernels::{Epilogue, Isa, Matrix, Pool, Width, matmul_f32, pack};
+//!
+//! // Two output channels of four input features, at 2 bit: w = 0.5 * k - 1.
+//! let codes = [0, 1, 2, 3, 3, 3, 0, 0];
+//! let packed = pack::pack(Width::Two, 2, 4, &codes)?;
+//! let isa = Isa::from_env()?;
+//! let weights = Matrix::from_codes(isa, Width::Two, 2, 4, &packed, &[0.5; 2], &[-1.0; 2])?;
+//!
+//! let pool = Pool::new(1)?;
+//! let mut out = [0.0; 2];
+//! matmul_f32(&pool, &[1.0, 2.0, 3.0, 4.0], 1, &weights, &Epilogue::default(), &mut out);
+//! assert_eq!(out, [0.0 + 0.5 * 4.0 - 2.0 * 0.5 - 1.0, 0.5 + 1.0 - 3.0 - 4.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What depends on what
+//!
+//! ```text
+//! pack      canonical bytes <-> codes                       safe code
+//! pack/panel  codes in the order of the registers            safe code, compiled per instruction set
+//! matrix    panels, scales and offsets of one matrix        safe code
+//! matmul    loops, expansion, epilogue                      safe code, compiled per instruction set
+//! ops       layer norm, softmax, GELU, attention            safe code, compiled per instruction set
+//! arch      detection, micro-kernels, disjoint tiles        the only unsafe code
+//! reference the same in f64                                 what tests compare with
+//! ```
+//!
+//! # Kernels
+//!
+//! Chosen at run time; one binary, built for the baseline of its target, has all of them. `FRESNEL_ISA` forces one.
+//!
+//! | [`Isa`] | float tile | integer tile | integer products |
+//! |---|---|---|---|
+//! | `avx512vnni` | 12 x 32 | 12 x 32 | `vpdpbusd`, all widths |
+//! | `avx2` | 6 x 16 | 6 x 16 | `vpmaddubsw` gathered in 16 bits up to 4 bit, `vpmaddwd` at 8 bit |
+//! | `scalar` | 4 x 8 | 4 x 8 | plain Rust |
+//!
+//! A kernel is named `{isa}-w{weight bits}a{activation bits}-{rows}x{columns}` ([`Matrix::kernel_name`]). Memory held per
+//! weight is the width, 2 bits for 1.58-bit codes, plus 12 bytes per output channel ([`Matrix::resident_bytes`]).
+//!
+//! # What is guaranteed
+//!
+//! - Integer sums are exact and therefore equal on all instruction sets, and so are quantised activations, layer
+//!   normalisation and the float results made from integer sums (without an activation function).
+//! - No result depends on the number of threads, or on the other rows of a batch.
+//! - No input, finite or not, causes undefined behaviour; a non-finite activation makes its own row non-finite only. Wrong
+//!   lengths panic, as documented; everything that may come from a file is refused with an error.
+//! - No operation allocates once the buffers of its thread have grown to their size, save for a few hundred bytes.
+//!
+//! # Rates
+//!
+//! `cargo run --release -p fresnel-kernels --example matmul_rate` times every kernel beside the `gemm` crate in the same
+//! run, at the shapes of DeiT-B, and the other operations after them.
+//!
+//! # Adding a kernel
+//!
+//! 1. In `arch/<target>/`, a token that only detection makes, and its `Simd` implementation: tile size, the two
+//!    micro-kernels as safe `#[target_feature]` functions, and one `// SAFETY:` per call that names the token.
+//! 2. A variant of [`Isa`] and of `Token`; `dispatch!` and the panel layout follow from `LANES`.
+//! 3. Nothing in the tests: every case runs over all of [`Isa::available`]. The test binary prints which sets it ran and
+//!    which it skipped; `FRESNEL_EXPECT_ISAS=scalar,avx2` makes a skip of those a failure.
+
+// Loops over the lanes of several arrays at once, of a constant length, are what becomes vector code.
+#![allow(clippy::needless_range_loop)]
+
+mod activation;
+mod arch;
+mod bits;
+mod error;
+mod matmul;
+mod matrix;
+mod memory;
+pub mod ops;
+pub mod pack;
+mod quantize;
+pub mod reference;
+#[cfg(test)]
+mod samples;
+mod threads;
+
+pub use activation::Activation;
+pub use arch::Isa;
+pub use bits::Width;
+pub use error::{IsaError, MatrixError, PackError, PoolError};
+pub use matmul::{Arithmetic, Epilogue, matmul_f32, matmul_int8, matmul_int8_accumulators};
+pub use matrix::Matrix;
+pub use quantize::QuantizedActivations;
+pub use threads::Pool;

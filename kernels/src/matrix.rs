@@ -1,0 +1,258 @@
+//! Resident weight matrices.
+
+use half::f16;
+
+use crate::arch::{Simd, Token, dispatch};
+use crate::memory::Lines;
+use crate::pack::{self, panel};
+use crate::{Arithmetic, Isa, MatrixError, Width};
+
+/// A weight matrix `[out_features, in_features]`, laid out in panels for one instruction set.
+///
+/// Codes stay packed in memory (1.58-bit codes at 2 bits) and are expanded block by block inside the matmuls. The input
+/// dimension of codes is padded to a whole group (4 to 32 features, see `pack/panel.rs`) and the output dimension to a whole
+/// panel (8, 16 or 32 channels).
+#[derive(Debug)]
+pub struct Matrix {
+    token: Token,
+    out_features: usize,
+    in_features: usize,
+    pub(crate) storage: Storage,
+    /// Scale of each channel, zero beyond `out_features`; empty for a float matrix.
+    pub(crate) scale: Lines,
+    /// `offset + scale * middle` of each channel: the offset of centred codes.
+    pub(crate) centred_offset: Lines,
+    /// Sum of the codes of each channel, `i32`.
+    pub(crate) code_sums: Lines,
+}
+
+/// The weights themselves.
+#[derive(Debug)]
+pub(crate) enum Storage {
+    /// Words of panels, see [`panel`].
+    Codes(Width, Lines),
+    /// `[panel][in_features][lane]`, f32.
+    F32(Lines),
+    /// `[panel][in_features][lane]`, f16.
+    F16(Lines),
+}
+
+impl Matrix {
+    /// A matrix of codes from their canonical layout ([`pack`]).
+    ///
+    /// `n` output and `k` input features; `scale` and `offset` have `n` elements: `w[n][k] = scale[n] * code + offset[n]`.
+    ///
+    /// # Errors
+    /// When the instruction set is not available, the matrix is empty or too large, a slice has the wrong length, or the
+    /// packed bytes are not valid codes.
+    pub fn from_codes(
+        isa: Isa,
+        width: Width,
+        n: usize,
+        k: usize,
+        packed: &[u8],
+        scale: &[f32],
+        offset: &[f32],
+    ) -> Result<Matrix, MatrixError> {
+        let token = isa.require()?;
+        check_shape(n, k)?;
+        pack::validate(width, n, k, packed)?;
+        check_length("scales", n, scale.len())?;
+        check_length("offsets", n, offset.len())?;
+
+        let lanes = lanes(token);
+        let panels = n.div_ceil(lanes);
+        let panel_words = panel::panel_words(width, k, lanes);
+        let mut words = Lines::zeroed::<u32>(panels * panel_words);
+        let mut code_sums = Lines::zeroed::<i32>(panels * lanes);
+        let mut codes = vec![0; k];
+        let row_bytes = width.row_bytes(k);
+        for (row, bytes) in packed.chunks_exact(row_bytes).enumerate() {
+            pack::unpack_row(width, bytes, &mut codes);
+            let panel = &mut words.of_mut::<u32>()[row / lanes * panel_words..][..panel_words];
+            panel::fill_lane(width, &codes, panel, lanes, row % lanes);
+            // Wraps only where `supports_int8` is false.
+            code_sums.of_mut::<i32>()[row] = codes
+                .iter()
+                .fold(0_i32, |sum, &code| sum.wrapping_add(i32::from(code)));
+        }
+
+        let mut padded_scale = Lines::zeroed::<f32>(panels * lanes);
+        padded_scale.of_mut::<f32>()[..n].copy_from_slice(scale);
+        let mut centred_offset = Lines::zeroed::<f32>(panels * lanes);
+        let middle = width.middle() as f32;
+        for ((centred, &scale), &offset) in centred_offset
+            .of_mut::<f32>()
+            .iter_mut()
+            .zip(scale)
+            .zip(offset)
+        {
+            *centred = offset + scale * middle;
+        }
+        Ok(Matrix {
+            token,
+            out_features: n,
+            in_features: k,
+            storage: Storage::Codes(width, words),
+            scale: padded_scale,
+            centred_offset,
+            code_sums,
+        })
+    }
+
+    /// A matrix of floats, `w` row-major `[n, k]`.
+    ///
+    /// # Errors
+    /// When the instruction set is not available, the matrix is empty or too large, or `w` has not `n * k` elements.
+    pub fn from_f32(isa: Isa, n: usize, k: usize, w: &[f32]) -> Result<Matrix, MatrixError> {
+        Matrix::from_floats(isa, n, k, w, Storage::F32)
+    }
+
+    /// A matrix of half-precision floats, `w` row-major `[n, k]`; it stays at 16 bit in memory.
+    ///
+    /// # Errors
+    /// As [`Matrix::from_f32`].
+    pub fn from_f16(isa: Isa, n: usize, k: usize, w: &[f16]) -> Result<Matrix, MatrixError> {
+        Matrix::from_floats(isa, n, k, w, Storage::F16)
+    }
+
+    fn from_floats<T: bytemuck::Pod>(
+        isa: Isa,
+        n: usize,
+        k: usize,
+        w: &[T],
+        storage: impl FnOnce(Lines) -> Storage,
+    ) -> Result<Matrix, MatrixError> {
+        let token = isa.require()?;
+        let count = check_shape(n, k)?;
+        check_length("weights", count, w.len())?;
+        let lanes = lanes(token);
+        let mut panels = Lines::zeroed::<T>(n.div_ceil(lanes) * k * lanes);
+        for (panel, rows) in panels
+            .of_mut::<T>()
+            .chunks_exact_mut(k * lanes)
+            .zip(w.chunks(k * lanes))
+        {
+            for (lane, row) in rows.chunks_exact(k).enumerate() {
+                for (k, &weight) in row.iter().enumerate() {
+                    panel[k * lanes + lane] = weight;
+                }
+            }
+        }
+        Ok(Matrix {
+            token,
+            out_features: n,
+            in_features: k,
+            storage: storage(panels),
+            scale: Lines::default(),
+            centred_offset: Lines::default(),
+            code_sums: Lines::default(),
+        })
+    }
+
+    /// Number of output features, `N`.
+    pub fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// Number of input features, `K`.
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// Bytes of memory that the matrix holds.
+    pub fn resident_bytes(&self) -> usize {
+        let weights = match &self.storage {
+            Storage::Codes(_, lines) | Storage::F32(lines) | Storage::F16(lines) => lines.bytes(),
+        };
+        weights + self.scale.bytes() + self.centred_offset.bytes() + self.code_sums.bytes()
+    }
+
+    /// The instruction set it is laid out for, whose kernels multiply it.
+    pub fn isa(&self) -> Isa {
+        self.token.isa()
+    }
+
+    /// The width of the codes; `None` for floats.
+    pub fn width(&self) -> Option<Width> {
+        match self.storage {
+            Storage::Codes(width, _) => Some(width),
+            Storage::F32(_) | Storage::F16(_) => None,
+        }
+    }
+
+    /// Whether [`matmul_int8`](crate::matmul_int8) takes this matrix: codes, and so few input features that no 32-bit sum
+    /// of products can overflow (at least 33,025 at 8 bit, 561,000 at 4 bit).
+    pub fn supports_int8(&self) -> bool {
+        self.width().is_some_and(|width| {
+            // |q - zero| is at most 255, a code at most levels - 1.
+            let largest = 255 * (width.levels() as usize - 1);
+            self.in_features <= i32::MAX as usize / largest
+        })
+    }
+
+    /// The name of the kernel that multiplies this matrix: `"{isa}-w{weight bits}a{activation bits}-{rows}x{columns}"`,
+    /// rows and columns being those of its register tile.
+    pub fn kernel_name(&self, arithmetic: Arithmetic) -> String {
+        fn tile<S: Simd>(_: S, arithmetic: Arithmetic) -> (usize, usize) {
+            match arithmetic {
+                Arithmetic::F32 => (S::F32_ROWS, S::LANES),
+                Arithmetic::Int8 => (S::INT8_ROWS, S::LANES),
+            }
+        }
+        let (rows, columns) = dispatch!(self.token, simd => tile(simd, arithmetic));
+        let weights = match &self.storage {
+            Storage::Codes(width, _) => width.label(),
+            Storage::F32(_) => "32",
+            Storage::F16(_) => "16",
+        };
+        let activations = match arithmetic {
+            Arithmetic::F32 => "32",
+            Arithmetic::Int8 => "8",
+        };
+        format!("{}-w{weights}a{activations}-{rows}x{columns}", self.isa())
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+}
+
+fn lanes(token: Token) -> usize {
+    fn lanes<S: Simd>(_: S) -> usize {
+        S::LANES
+    }
+    dispatch!(token, simd => lanes(simd))
+}
+
+/// The number of weights of a shape whose panels, padded and at 32 bit, can be addressed.
+fn check_shape(n: usize, k: usize) -> Result<usize, MatrixError> {
+    if n == 0 || k == 0 {
+        return Err(MatrixError::Empty {
+            out_features: n,
+            in_features: k,
+        });
+    }
+    let too_large = MatrixError::TooLarge {
+        out_features: n,
+        in_features: k,
+    };
+    n.checked_next_multiple_of(32)
+        .zip(k.checked_next_multiple_of(panel::DEPTH_STEP))
+        .and_then(|(n, k)| n.checked_mul(k)?.checked_mul(4))
+        .filter(|&bytes| isize::try_from(bytes).is_ok())
+        .map(|_| n * k)
+        .ok_or(too_large)
+}
+
+fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), MatrixError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(MatrixError::Length {
+            what,
+            expected,
+            found,
+        })
+    }
+}

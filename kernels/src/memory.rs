@@ -1,0 +1,100 @@
+//! Aligned memory: the storage of matrices, and buffers that a thread keeps from call to call.
+
+use std::cell::Cell;
+
+use bytemuck::{Pod, Zeroable};
+
+/// A cache line, which is also the widest vector.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+/// Zeroed memory that starts at a cache line.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Vec<Line>);
+
+impl Lines {
+    /// Memory for `count` elements of `T`.
+    pub(crate) fn zeroed<T: Pod>(count: usize) -> Lines {
+        let mut lines = Lines::default();
+        lines.grow::<T>(count);
+        lines
+    }
+
+    fn grow<T: Pod>(&mut self, count: usize) {
+        let needed = (count * size_of::<T>()).div_ceil(size_of::<Line>());
+        if self.0.len() < needed {
+            self.0.resize(needed, Line::zeroed());
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len() * size_of::<Line>()
+    }
+
+    /// The memory as elements of `T`, including what fills up the last line.
+    pub(crate) fn of<T: Pod>(&self) -> &[T] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    /// The memory as elements of `T`, including what fills up the last line.
+    pub(crate) fn of_mut<T: Pod>(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+/// What a buffer is for; a thread keeps one of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot {
+    /// The left operand of a matmul, packed for the micro-kernel.
+    Left,
+    /// Sums of its rows.
+    RowSums,
+    /// A block of the right operand, expanded from codes.
+    Right,
+    /// Sums of a panel before the epilogue.
+    Sums,
+    /// Keys or values of attention.
+    Keys,
+    /// Queries of attention.
+    Queries,
+    /// Scores of attention.
+    Scores,
+}
+
+const SLOTS: usize = Slot::Scores as usize + 1;
+
+thread_local! {
+    static KEPT: [Cell<Lines>; SLOTS] = const { [const { Cell::new(Lines(Vec::new())) }; SLOTS] };
+}
+
+/// A buffer borrowed from this thread, given back when dropped.
+///
+/// A slot that is already lent on this thread (a worker that waits may start another task) yields a fresh buffer.
+pub(crate) struct Buffer {
+    slot: Slot,
+    lines: Lines,
+}
+
+impl Buffer {
+    /// Takes the buffer of a slot.
+    pub(crate) fn take(slot: Slot) -> Buffer {
+        let lines = KEPT.with(|kept| kept[slot as usize].take());
+        Buffer { slot, lines }
+    }
+
+    /// The first `count` elements of `T`, with whatever an earlier call left in them.
+    pub(crate) fn get<T: Pod>(&mut self, count: usize) -> &mut [T] {
+        self.lines.grow::<T>(count);
+        &mut self.lines.of_mut()[..count]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        // Fails only while the thread ends, when the memory may simply be freed.
+        let _ = KEPT.try_with(|kept| kept[self.slot as usize].set(lines));
+    }
+}

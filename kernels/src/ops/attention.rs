@@ -1,0 +1,183 @@
+//! Multi-head attention.
+//!
+//! One task per image and head. Queries lie in the lanes: for each panel of queries, the scores of all keys,
+//! `[key][query]`, come from the float micro-kernel with the keys as its left operand; softmax runs down the columns, a
+//! whole vector of queries at a time; and the probabilities are, as they lie, the right operand of the second product, whose
+//! left operand are the values. Nothing but the keys and queries of the head is ever transposed.
+
+use super::{math, transpose};
+use crate::Pool;
+use crate::arch::tiles::{Cut, Tile, for_each_tile};
+use crate::arch::{Simd, Vectorized, dispatch};
+use crate::matmul::for_lanes;
+use crate::memory::{Buffer, Slot};
+
+/// `softmax(Q K^T / sqrt(head_dim)) V` for each image and head.
+///
+/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, as one linear layer gives queries, keys and values; `out` is
+/// `[batch, tokens, heads * head_dim]`.
+///
+/// # Panics
+/// When the length of a slice does not belong to the shape.
+pub fn attention(
+    pool: &Pool,
+    qkv: &[f32],
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    head_dim: usize,
+    out: &mut [f32],
+) {
+    let size = [batch, tokens, heads, head_dim]
+        .iter()
+        .try_fold(1_usize, |size, &factor| size.checked_mul(factor));
+    assert_eq!(
+        Some(out.len()),
+        size,
+        "expected {batch} x {tokens} x {heads} x {head_dim} outputs, found {}",
+        out.len()
+    );
+    assert_eq!(
+        Some(qkv.len()),
+        out.len().checked_mul(3),
+        "expected three times as many inputs as outputs"
+    );
+    let cut = Cut {
+        columns: heads * head_dim,
+        group_rows: tokens,
+        row_step: tokens,
+        column_step: head_dim,
+    };
+    for_each_tile(pool, out, cut, |tile| {
+        let stride = 3 * heads * head_dim;
+        let rows = &qkv[tile.first_row * stride..][..tokens * stride];
+        let head = Head {
+            queries: &rows[tile.first_column..],
+            keys: &rows[heads * head_dim + tile.first_column..],
+            values: &rows[2 * heads * head_dim + tile.first_column..],
+            stride,
+            tile,
+        };
+        dispatch!(pool.token(), simd => simd.vectorize(head));
+    });
+}
+
+/// One head of one image.
+struct Head<'a> {
+    queries: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    /// Elements from one token to the next.
+    stride: usize,
+    tile: Tile<'a, f32>,
+}
+
+impl Vectorized for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for_lanes!(S, LANES => self.run_lanes::<S, LANES>(simd));
+    }
+}
+
+impl Head<'_> {
+    #[inline(always)]
+    fn run_lanes<S: Simd, const LANES: usize>(mut self, simd: S) {
+        let (tokens, dim) = (self.tile.rows, self.tile.columns);
+        let mut keys = Buffer::take(Slot::Keys);
+        let keys = keys.get::<f32>(tokens * dim);
+        for (tile, packed) in keys.chunks_mut(S::F32_ROWS * dim).enumerate() {
+            let rows = packed.len() / dim;
+            let source = &self.keys[tile * S::F32_ROWS * self.stride..];
+            transpose(source, self.stride, rows, packed);
+        }
+        let mut values = Buffer::take(Slot::Left);
+        let values = values.get::<f32>(tokens * dim);
+        for (tile, packed) in values.chunks_mut(S::F32_ROWS * tokens).enumerate() {
+            let rows = packed.len() / tokens;
+            let source = self.values.chunks(self.stride);
+            for (packed, source) in packed.chunks_exact_mut(rows).zip(source) {
+                packed.copy_from_slice(&source[tile * S::F32_ROWS..][..rows]);
+            }
+        }
+
+        let scale = 1.0 / (dim as f32).sqrt();
+        let mut queries = Buffer::take(Slot::Queries);
+        let queries = queries.get::<f32>(dim * LANES);
+        let mut scores = Buffer::take(Slot::Scores);
+        let scores = scores.get::<f32>(tokens * LANES);
+        let mut sums = Buffer::take(Slot::Sums);
+        let sums = sums.get::<f32>(dim * LANES);
+        for first in (0..tokens).step_by(LANES) {
+            let count = LANES.min(tokens - first);
+            self.pack_queries::<LANES>(first, count, scale, queries);
+            multiply(simd, dim, keys, queries, scores);
+            let factors = softmax_columns::<S, LANES>(scores);
+            multiply(simd, tokens, values, scores, sums);
+            let (sums, _) = sums.as_chunks::<LANES>();
+            for (query, &factor) in factors.iter().enumerate().take(count) {
+                for (out, sums) in self.tile.row(first + query).iter_mut().zip(sums) {
+                    *out = sums[query] * factor;
+                }
+            }
+        }
+    }
+
+    /// Packs `count` queries, scaled, as a right operand `[dim][LANES]`, zero in the other lanes.
+    #[inline(always)]
+    fn pack_queries<const LANES: usize>(
+        &self,
+        first: usize,
+        count: usize,
+        scale: f32,
+        packed: &mut [f32],
+    ) {
+        let (packed, _) = packed.as_chunks_mut::<LANES>();
+        if count < LANES {
+            packed.fill([0.0; LANES]);
+        }
+        let rows = self.queries[first * self.stride..].chunks(self.stride);
+        for (lane, row) in rows.take(count).enumerate() {
+            for (packed, value) in packed.iter_mut().zip(row) {
+                packed[lane] = value * scale;
+            }
+        }
+    }
+}
+
+/// `sums[row][lane] = sum_k left[row][k] * right[k][lane]`, `left` packed in tiles of `S::F32_ROWS` rows.
+#[inline(always)]
+fn multiply<S: Simd>(simd: S, depth: usize, left: &[f32], right: &[f32], sums: &mut [f32]) {
+    for (left, sums) in left
+        .chunks(S::F32_ROWS * depth)
+        .zip(sums.chunks_mut(S::F32_ROWS * S::LANES))
+    {
+        simd.f32_tile(sums.len() / S::LANES, left, right, sums, true);
+    }
+}
+
+/// Replaces scores, `[key][LANES]`, by `exp(score - maximum of the column)`; returns the factors which make each column a
+/// distribution.
+#[inline(always)]
+fn softmax_columns<S: Simd, const LANES: usize>(scores: &mut [f32]) -> [f32; LANES] {
+    let (scores, _) = scores.as_chunks_mut::<LANES>();
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for row in scores.iter() {
+        for lane in 0..LANES {
+            largest[lane] = if row[lane] > largest[lane] {
+                row[lane]
+            } else {
+                largest[lane]
+            };
+        }
+    }
+    let mut totals = [0.0; LANES];
+    for row in scores {
+        for lane in 0..LANES {
+            row[lane] = math::exp::<S>(row[lane] - largest[lane]);
+            totals[lane] += row[lane];
+        }
+    }
+    totals.map(|total| 1.0 / total)
+}

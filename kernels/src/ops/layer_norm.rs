@@ -1,0 +1,67 @@
+//! Layer normalisation.
+
+use super::{sum, sum_map};
+use crate::Pool;
+use crate::arch::{Simd, Vectorized, dispatch};
+
+/// Rows handed to a thread at once.
+const CHUNK: usize = 16;
+
+/// `out = (x - mean) / sqrt(variance + eps) * gamma + beta` over each row of `x`, `[rows, dim]`.
+///
+/// The dimension is that of `gamma` and `beta`. Mean and (biased) variance are taken in two passes. The result has the same
+/// bits on every instruction set.
+///
+/// # Panics
+/// When the lengths do not belong together.
+pub fn layer_norm(pool: &Pool, x: &[f32], gamma: &[f32], beta: &[f32], eps: f32, out: &mut [f32]) {
+    let dim = gamma.len();
+    assert_eq!(dim, beta.len(), "gamma and beta differ in length");
+    assert_eq!(x.len(), out.len(), "input and output differ in length");
+    assert!(
+        x.len().checked_rem(dim).unwrap_or(x.len()) == 0,
+        "{} elements are not made of rows of {dim}",
+        x.len()
+    );
+    if x.is_empty() {
+        return;
+    }
+    pool.for_each_chunk(out, CHUNK * dim, |chunk, out| {
+        let x = &x[chunk * CHUNK * dim..][..out.len()];
+        let task = LayerNorm {
+            x,
+            gamma,
+            beta,
+            eps,
+            out,
+        };
+        dispatch!(pool.token(), simd => simd.vectorize(task));
+    });
+}
+
+struct LayerNorm<'a> {
+    x: &'a [f32],
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Vectorized for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let dim = self.gamma.len();
+        for (row, out) in self.x.chunks_exact(dim).zip(self.out.chunks_exact_mut(dim)) {
+            let mean = sum(row) / dim as f32;
+            let squares = sum_map(row, |value| (value - mean) * (value - mean));
+            let factor = 1.0 / (squares / dim as f32 + self.eps).sqrt();
+            for (((out, value), gamma), beta) in
+                out.iter_mut().zip(row).zip(self.gamma).zip(self.beta)
+            {
+                *out = (value - mean) * factor * gamma + beta;
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The operations of a Vision Transformer between its matmuls: layer normalisation, softmax, GELU and attention.
+//!
+//! Each is written once, without intrinsics, and compiled for every instruction set; attention multiplies with the float
+//! micro-kernel of the matmuls. They use the instruction set of the [`Pool`](crate::Pool), and their results do not depend
+//! on its number of threads.
+
+mod attention;
+mod gelu;
+mod layer_norm;
+pub(crate) mod math;
+mod reduce;
+mod softmax;
+#[cfg(test)]
+mod tests;
+mod transpose;
+
+pub use attention::attention;
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
+pub(crate) use reduce::{maximum, minimum, sum, sum_map};
+pub use softmax::softmax_rows;
+pub(crate) use transpose::transpose;

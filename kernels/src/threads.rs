@@ -1,0 +1,112 @@
+//! The threads of a session.
+
+use rayon::prelude::*;
+
+use crate::arch::Token;
+use crate::{Isa, PoolError};
+
+/// A fixed number of threads, and the instruction set of the operations which own no matrix.
+///
+/// One thread runs everything inline on the caller. More threads are started once, by [`Pool::new`], and live as long as
+/// the pool. How work is cut never changes how a number is computed: every result is the same, bit for bit, for any number
+/// of threads. A pool may be used by several callers at once.
+#[derive(Debug)]
+pub struct Pool {
+    threads: usize,
+    workers: Option<rayon::ThreadPool>,
+    token: Token,
+}
+
+impl Pool {
+    /// A pool of `threads` threads (0: one per core), with the instruction set of [`Isa::from_env`].
+    ///
+    /// # Errors
+    /// When `FRESNEL_ISA` names an instruction set that is unknown or not available, or threads cannot be started.
+    pub fn new(threads: usize) -> Result<Pool, PoolError> {
+        Pool::with_isa(threads, Isa::from_env()?)
+    }
+
+    /// A pool of `threads` threads (0: one per core) whose operations use the given instruction set.
+    ///
+    /// Matmuls use that of their [`Matrix`](crate::Matrix) instead.
+    ///
+    /// # Errors
+    /// When this machine lacks the instructions, or threads cannot be started.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Pool, PoolError> {
+        let token = isa.require()?;
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let workers = if threads == 1 {
+            None
+        } else {
+            let workers = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(|index| format!("fresnel-{index}"))
+                .build()
+                .map_err(|source| PoolError::Threads { threads, source })?;
+            Some(workers)
+        };
+        Ok(Pool {
+            threads,
+            workers,
+            token,
+        })
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The instruction set of the operations which own no matrix.
+    pub fn isa(&self) -> Isa {
+        self.token.isa()
+    }
+
+    /// Runs `work` on a thread of the pool (on the caller where there is one thread only) and waits for it.
+    ///
+    /// Operations called inside start at once; each one called from outside wakes the pool first. Put a whole forward pass
+    /// in one `install`.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.workers {
+            Some(workers) => workers.install(work),
+            None => work(),
+        }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Calls `work` exactly once for each index below `count`.
+    pub(crate) fn for_each(&self, count: usize, work: impl Fn(usize) + Sync) {
+        match &self.workers {
+            Some(workers) if count > 1 => {
+                workers.install(|| (0..count).into_par_iter().for_each(&work));
+            }
+            _ => (0..count).for_each(work),
+        }
+    }
+
+    /// Calls `work` once for each piece of `size` elements (the last may be shorter), with its index.
+    pub(crate) fn for_each_chunk<T: Send>(
+        &self,
+        data: &mut [T],
+        size: usize,
+        work: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        match &self.workers {
+            Some(workers) if data.len() > size => workers.install(|| {
+                data.par_chunks_mut(size)
+                    .enumerate()
+                    .for_each(|(index, chunk)| work(index, chunk));
+            }),
+            _ => data
+                .chunks_mut(size)
+                .enumerate()
+                .for_each(|(index, chunk)| work(index, chunk)),
+        }
+    }
+}

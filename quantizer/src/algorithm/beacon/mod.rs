@@ -1,0 +1,183 @@
+//! Beacon (arXiv 2508.20293): quantization with integrated grid selection.
+//!
+//! For one channel `w` Beacon minimises `||Xw - c X~q||^2` over codes `q` *and* the scale `c`
+//! (equation 3). With the optimal scale (equation 4) put in, the problem becomes: choose `q` so
+//! that `X~q` points in the direction of `Xw` — no scale appears, so none needs tuning. Codes are
+//! built greedily ([`initialization`]), improved one coordinate at a time ([`refinement`]), and the
+//! scale is read off at the end ([`objective`]).
+//!
+//! All channels advance together. Coordinates go in blocks: inside a block the changes of one
+//! coordinate reach the others by rank-1 updates ([`block`]); between blocks one matrix product
+//! carries them, so nearly all work is burn matmul and no device sees a launch per coordinate.
+//! State is f32, Gram matrices are accumulated in f64.
+
+pub mod block;
+pub mod initialization;
+pub mod objective;
+pub mod order;
+pub mod refinement;
+
+use fresnel_runtime::{Error, ErrorKind};
+
+use self::objective::Problem;
+pub use self::order::ColumnOrder;
+use super::alphabet::Alphabet;
+use super::{QuantizedLinear, transpose};
+use crate::calibration::Statistics;
+use crate::device::Device;
+
+/// How far the scale that breaks the first coordinate's tie lies below the min-max scale.
+///
+/// At the first coordinate every level of the right sign has cosine 1, and the choice sets the
+/// scale of the whole path; levels nearest to `w/(0.75 c0)` measured best at 3 and 4 bit.
+pub const REFERENCE_FACTOR: f64 = 0.75;
+
+/// What the paper leaves to the user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Number of refinement sweeps K; the paper uses 4 to 6.
+    pub sweeps: u32,
+    /// Symmetric alphabet (the paper's first version) instead of the asymmetric one.
+    pub symmetric: bool,
+    /// Order of coordinates in both phases.
+    pub order: ColumnOrder,
+    /// Reference scale of the first coordinate as a multiple of the min-max scale; `None` takes
+    /// the level of smallest magnitude.
+    pub reference_factor: Option<f64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sweeps: 6,
+            symmetric: false,
+            order: ColumnOrder::Norm,
+            reference_factor: Some(REFERENCE_FACTOR),
+        }
+    }
+}
+
+/// Codes after one phase, and how well they point in the target's direction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    /// Codes `k`, N x C row-major in the layer's own coordinate order.
+    pub codes: Vec<u8>,
+    /// Cosine between `Xw` and `X~q` per channel; 0 for a zero channel.
+    pub cosine: Vec<f64>,
+}
+
+/// Beacon's answer for one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Solution {
+    /// The levels used.
+    pub alphabet: Alphabet,
+    /// After the initialization, then after each sweep that ran; the last one is the answer.
+    pub phases: Vec<Phase>,
+    /// Optimal scale per channel (equation 4), never negative.
+    pub scale: Vec<f64>,
+    /// `||X_t w||^2` per channel.
+    pub energy: Vec<f64>,
+}
+
+impl Solution {
+    /// Codes `k` of the last phase, N x C row-major.
+    pub fn codes(&self) -> &[u8] {
+        self.phases.last().map_or(&[], |phase| &phase.codes)
+    }
+
+    /// `||X_t W - X~ W^|| / ||X_t W||` after each phase, over all channels: with the optimal scale a
+    /// channel's squared error is `||X_t w||^2 (1 - cos^2)`.
+    pub fn relative_errors(&self) -> Vec<f64> {
+        let total: f64 = self.energy.iter().sum();
+        self.phases
+            .iter()
+            .map(|phase| {
+                let error: f64 = phase
+                    .cosine
+                    .iter()
+                    .zip(&self.energy)
+                    .map(|(cosine, energy)| energy * (1.0 - cosine.clamp(0.0, 1.0).powi(2)))
+                    .sum();
+                if total > 0.0 { (error / total).sqrt() } else { 0.0 }
+            })
+            .collect()
+    }
+
+    /// The answer in the form that files store: C x N codes with scale and offset per channel.
+    pub fn into_linear(mut self) -> QuantizedLinear {
+        let outputs = self.scale.len();
+        let codes = self.phases.pop().map(|phase| phase.codes).unwrap_or_default();
+        let inputs = codes.len() / outputs.max(1);
+        QuantizedLinear {
+            inputs,
+            outputs,
+            codes: transpose(&codes, inputs, outputs),
+            scale: self.scale.iter().map(|&scale| scale as f32).collect(),
+            offset: self
+                .scale
+                .iter()
+                .zip(&self.alphabet.zero)
+                .map(|(&scale, &zero)| (-scale * zero) as f32)
+                .collect(),
+        }
+    }
+}
+
+/// Quantizes `weights` (N x C row-major) to `levels` levels per channel.
+///
+/// # Errors
+/// Fails with [`ErrorKind::Invalid`] when the statistics hold values that are not finite or are of
+/// another width than the weights, and with [`ErrorKind::Device`] when the device fails.
+pub fn solve(
+    device: &Device,
+    statistics: &Statistics,
+    weights: &[f32],
+    levels: u32,
+    options: &Options,
+) -> Result<Solution, Error> {
+    let inputs = statistics.inputs();
+    if inputs == 0 || weights.len() % inputs != 0 {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "{} weights do not form columns of {inputs} inputs, the width of the statistics",
+                weights.len()
+            ),
+        ));
+    }
+    if !statistics.is_finite() {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "the calibration inputs of this layer are not finite".to_owned(),
+        ));
+    }
+    let channels = weights.len() / inputs;
+    let alphabet = Alphabet::new(weights, channels, levels, options.symmetric);
+    let orders = options.order.orders(statistics);
+
+    let start = Problem::new(device, statistics, weights, &alphabet, &orders.initialization);
+    // The min-max scale of the asymmetric grid, whichever grid is used.
+    let min_max = Alphabet::asymmetric(weights, channels, levels).scale;
+    let reference = options
+        .reference_factor
+        .map(|factor| min_max.iter().map(|&scale| (factor * scale) as f32).collect());
+    let codes = initialization::run(device, &start, reference)?;
+    let codes = start.to_layer_order(&codes);
+    drop(start);
+
+    let problem = Problem::new(device, statistics, weights, &alphabet, &orders.refinement);
+    let energy = statistics.target_energy(device, weights)?;
+    let mut phases = Vec::new();
+    let mut state = problem.state(problem.upload_codes(&codes))?;
+    phases.push(problem.phase(&state, &energy)?);
+    for _ in 0..options.sweeps {
+        let (next, changed) = refinement::sweep(device, &problem, state)?;
+        state = problem.state(next)?;
+        phases.push(problem.phase(&state, &energy)?);
+        if !changed {
+            break;
+        }
+    }
+    let scale = problem.optimal_scale(&state)?;
+    Ok(Solution { alphabet, phases, scale, energy })
+}

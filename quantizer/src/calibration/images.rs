@@ -1,0 +1,135 @@
+//! The photographs that calibration sees: listed, sampled with a seed, prepared batch by batch.
+
+use std::path::{Path, PathBuf};
+
+use fresnel_runtime::format::Preprocessing;
+use fresnel_runtime::image::{Preprocessor, dataset};
+use fresnel_runtime::{Error, ErrorKind};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+/// Images per batch: bounds the activations held beside the residual streams.
+pub const BATCH: usize = 16;
+
+/// The images of a calibration.
+#[derive(Debug)]
+pub struct CalibrationImages {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Files { paths: Vec<PathBuf>, preprocessor: Box<Preprocessor>, threads: usize },
+    Pixels { images: Vec<Vec<f32>> },
+}
+
+/// Which images of a folder or list are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selection {
+    /// Number of images; `None` takes up to [`DEFAULT_COUNT`].
+    pub count: Option<usize>,
+    /// Seed of the choice and of the order.
+    pub seed: u64,
+}
+
+/// Images taken where the user names no number: enough for the widest layers of a small model.
+pub const DEFAULT_COUNT: usize = 256;
+
+impl CalibrationImages {
+    /// Lists the images of `source` (a folder, or a csv with a `file` column; labels are not used)
+    /// and picks some of them, in an order that depends on the seed alone. They are read and
+    /// prepared on `threads` threads (0: one per core) when they are needed.
+    ///
+    /// # Errors
+    /// Fails when nothing can be listed or fewer images than asked for are there.
+    pub fn select(
+        source: &Path,
+        selection: Selection,
+        (preprocessing, channels): (&Preprocessing, u32),
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let listing = dataset::list(source)?;
+        if let Some(error) = listing.unreadable.into_iter().next() {
+            return Err(error);
+        }
+        let mut paths: Vec<PathBuf> = listing.items.into_iter().map(|item| item.path).collect();
+        let wanted = match selection.count {
+            Some(count) if count == 0 || count > paths.len() => {
+                return Err(Error::new(
+                    ErrorKind::Input,
+                    format!("{count} calibration images asked for, {} found", paths.len()),
+                )
+                .at_path(source));
+            }
+            Some(count) => count,
+            None => DEFAULT_COUNT.min(paths.len()),
+        };
+        paths.shuffle(&mut ChaCha8Rng::seed_from_u64(selection.seed));
+        paths.truncate(wanted);
+        let preprocessor = Box::new(Preprocessor::new(preprocessing, channels)?);
+        Ok(Self { source: Source::Files { paths, preprocessor, threads } })
+    }
+
+    /// Images that are prepared already: C x H x W values each.
+    pub fn from_pixels(images: Vec<Vec<f32>>) -> Self {
+        Self { source: Source::Pixels { images } }
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        match &self.source {
+            Source::Files { paths, .. } => paths.len(),
+            Source::Pixels { images } => images.len(),
+        }
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The images in batches of at most [`BATCH`]: pixels, C x H x W each, and their number.
+    ///
+    /// # Errors
+    /// Each batch fails with the path of the first image that can't be used.
+    pub fn batches(&self) -> impl Iterator<Item = Result<(Vec<f32>, usize), Error>> {
+        (0..self.len()).step_by(BATCH).map(|start| {
+            let range = start..(start + BATCH).min(self.len());
+            let count = range.len();
+            let pixels = match &self.source {
+                Source::Files { paths, preprocessor, threads } => {
+                    let loaded = preprocessor.load_all(&paths[range], *threads);
+                    loaded.into_iter().collect::<Result<Vec<_>, Error>>()?.concat()
+                }
+                Source::Pixels { images } => images[range].concat(),
+            };
+            Ok((pixels, count))
+        })
+    }
+
+    /// SHA-256 over the images' contents in order, as hexadecimal digits: the provenance of a
+    /// calibration without the paths of the machine that made it.
+    ///
+    /// # Errors
+    /// Fails with the path of an image that can't be read.
+    pub fn sha256(&self) -> Result<String, Error> {
+        let mut hash = Sha256::new();
+        match &self.source {
+            Source::Files { paths, .. } => {
+                for path in paths {
+                    let bytes = std::fs::read(path)
+                        .map_err(|error| Error::io("can't read the image", error).at_path(path))?;
+                    hash.update(Sha256::digest(&bytes));
+                }
+            }
+            Source::Pixels { images } => {
+                for value in images.iter().flatten() {
+                    hash.update(value.to_le_bytes());
+                }
+            }
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}

@@ -1,0 +1,10 @@
+//! The commands of the program `fresnel` that need the quantizer; the others are those of
+//! [`fresnel_runtime::cli`].
+
+mod demo;
+mod quantize;
+mod synth;
+
+pub use demo::{DemoArgs, demo};
+pub use quantize::{QuantizeArgs, quantize};
+pub use synth::{SynthArgs, synth};

@@ -1,0 +1,271 @@
+//! `quantize`: a timm checkpoint and a folder of images in, a `.fresnel` file out.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs};
+use fresnel_runtime::format::{Container, encode, size_bound, write};
+use serde_json::json;
+
+use crate::algorithm::beacon;
+use crate::calibration::CalibrationImages;
+use crate::calibration::images::Selection;
+use crate::device::{Device, DeviceChoice};
+use crate::import::{self, Source};
+use crate::pipeline::{CalibrateOn, Method};
+use crate::recipe::{Finished, Recipe};
+use crate::widths::StoredWidth;
+
+/// Ways to choose codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodName {
+    /// Beacon (arXiv 2508.20293): finds each channel's scale by itself, from calibration images
+    Beacon,
+    /// Round to nearest on the min-max grid: needs no images
+    Rtn,
+}
+
+/// Quantize a timm Vision Transformer
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fresnel quantize deit_tiny_patch16_224 --calib photos --bits 2 -o deit_tiny_2bit.fresnel
+  fresnel quantize model.safetensors --config config.json --calib list.csv --bits 3 --sweeps 5 -o out.fresnel
+  fresnel quantize deit_tiny_patch16_224 --bits 32 -o deit_tiny_float.fresnel
+
+MODEL is a safetensors checkpoint with timm's tensor names, or a folder with model.safetensors and the
+hub's config.json. Images are jpeg or png files; labels are not needed.")]
+pub struct QuantizeArgs {
+    /// Checkpoint: a safetensors file, or a folder with model.safetensors and config.json
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// The hub's config.json, where it does not lie beside the checkpoint
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Calibration images: a folder, or a csv with a column `file`
+    #[arg(long, value_name = "DIR_OR_CSV")]
+    calib: Option<PathBuf>,
+    /// Number of calibration images [default: all, at most 256]
+    #[arg(long, value_name = "N")]
+    calib_count: Option<usize>,
+    /// Bits per weight of the blocks' linear layers: 1.58, 2, 3, 4, 8; 16 and 32 store the float model
+    #[arg(long, value_name = "BITS")]
+    bits: StoredWidth,
+    /// How codes are chosen
+    #[arg(long, value_enum, default_value_t = MethodName::Beacon)]
+    method: MethodName,
+    /// Beacon's refinement sweeps K [default: 6]
+    #[arg(long, value_name = "K")]
+    sweeps: Option<u32>,
+    /// Strength of error correction, from 0 (none) to 1 (the paper's) [default: 0]
+    #[arg(long, value_name = "A")]
+    error_correction: Option<f64>,
+    /// Model whose activations calibrate each layer [default: quantized]
+    #[arg(long, value_enum)]
+    calibrate_on: Option<CalibrateOn>,
+    /// Symmetric levels instead of asymmetric ones
+    #[arg(long)]
+    symmetric: bool,
+    /// Bits of the patch embedding and the head: 8, 16 or 32 [default: 8; with --bits 16 or 32, the same]
+    #[arg(long, value_name = "BITS")]
+    edge_bits: Option<StoredWidth>,
+    /// Where to calibrate and quantize
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// Threads; 0 = one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Seed of the choice of calibration images
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// File to write
+    #[arg(short, long, value_name = "OUT.fresnel")]
+    output: PathBuf,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    force: bool,
+    /// How to report
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+impl QuantizeArgs {
+    /// The recipe that the flags describe.
+    fn recipe(&self) -> Result<Recipe, Failure> {
+        let float = self.bits.codes().is_none();
+        let edge_bits = match self.edge_bits {
+            None if float => self.bits,
+            None => "8".parse().map_err(Failure::usage)?,
+            Some(width) if matches!(width.name(), "8" | "16" | "32") => width,
+            Some(width) => {
+                return Err(Failure::usage(format!(
+                    "--edge-bits {width}: expected 8, 16 or 32"
+                )));
+            }
+        };
+        if float && edge_bits != self.bits {
+            return Err(Failure::usage(format!(
+                "--edge-bits {edge_bits} with --bits {}: a float model is stored at one width",
+                self.bits
+            )));
+        }
+        let beacon = !float && self.method == MethodName::Beacon;
+        for (given, flag) in [
+            (self.sweeps.is_some(), "--sweeps"),
+            (self.error_correction.is_some(), "--error-correction"),
+            (self.calibrate_on.is_some(), "--calibrate-on"),
+        ] {
+            if given && !beacon {
+                return Err(Failure::usage(format!("{flag} belongs to --method beacon at 1.58 to 8 bit")));
+            }
+        }
+        if float && self.symmetric {
+            return Err(Failure::usage("--symmetric needs --bits 1.58, 2, 3, 4 or 8"));
+        }
+        if beacon && self.calib.is_none() {
+            return Err(Failure::usage(
+                "--method beacon needs calibration images: give a folder or a csv with --calib, or use --method rtn",
+            ));
+        }
+        if self.calib.is_none() && self.calib_count.is_some() {
+            return Err(Failure::usage("--calib-count needs --calib"));
+        }
+        let error_correction = self.error_correction.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&error_correction) {
+            return Err(Failure::usage(format!(
+                "--error-correction {error_correction}: expected a number from 0 to 1"
+            )));
+        }
+        let calibrate_on = self.calibrate_on.unwrap_or_default();
+        if calibrate_on == CalibrateOn::Float && error_correction > 0.0 {
+            return Err(Failure::usage(
+                "--calibrate-on float with --error-correction above 0: correcting errors needs the quantized model's inputs",
+            ));
+        }
+        let method = match self.method {
+            MethodName::Rtn => Method::Rtn { symmetric: self.symmetric },
+            MethodName::Beacon => {
+                let defaults = beacon::Options::default();
+                Method::Beacon {
+                    options: beacon::Options {
+                        sweeps: self.sweeps.unwrap_or(defaults.sweeps),
+                        symmetric: self.symmetric,
+                        ..defaults
+                    },
+                    calibrate_on,
+                    error_correction,
+                }
+            }
+        };
+        Ok(Recipe { bits: self.bits, edge_bits, method, seed: self.seed })
+    }
+}
+
+/// Runs `quantize`.
+///
+/// # Errors
+/// When the flags contradict each other, the checkpoint or an image can't be used, the device fails,
+/// or the file can't be written.
+pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
+    let started = Instant::now();
+    let output = Output::new(args.report);
+    let recipe = args.recipe()?;
+    if args.output.exists() && !args.force {
+        return Err(Failure::new(
+            fresnel_runtime::cli::Exit::Io,
+            "io",
+            format!("{}: the file exists; give --force to overwrite it", args.output.display()),
+        ));
+    }
+    if args.threads > 0 {
+        // Fails only where the pool runs already, and then it keeps its threads.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global();
+    }
+    let model = import::load(&Source::locate(&args.model, args.config.as_deref())?)?;
+    let calibration = match &args.calib {
+        Some(source) if recipe.bits.codes().is_some() => Some(CalibrationImages::select(
+            source,
+            Selection { count: args.calib_count, seed: args.seed },
+            (&model.preprocessing, model.config.in_channels),
+            args.threads,
+        )?),
+        _ => None,
+    };
+    let device = if recipe.needs_calibration() { Device::open(args.device)? } else { Device::cpu() };
+    if recipe.needs_calibration() {
+        output.message(format_args!(
+            "{} on {device}, {} calibration images",
+            model.config.architecture,
+            calibration.as_ref().map_or(0, CalibrationImages::len)
+        ));
+    }
+    let finished = {
+        let steps = recipe.steps(&model, calibration.as_ref());
+        let mut progress = Progress::new("quantizing", steps, args.report);
+        recipe.run(&model, calibration.as_ref(), &device, args.threads, |done| progress.advance(done))?
+    };
+    let summary = write(&args.output, args.force, &finished.parts, &finished.tensors)?;
+    let bound = bound(&finished)?;
+    report(args, &output, &recipe, &finished, (summary.file_bytes, bound), started.elapsed().as_secs_f64())
+}
+
+/// The arithmetic bound of the file's size.
+fn bound(finished: &Finished) -> Result<u64, Failure> {
+    let container = Container::from_bytes(encode(&finished.parts, &finished.tensors)?)?;
+    Ok(size_bound(&finished.parts.config, &container.manifest().tensors))
+}
+
+fn report(
+    args: &QuantizeArgs,
+    output: &Output,
+    recipe: &Recipe,
+    finished: &Finished,
+    (file_bytes, bound_bytes): (u64, u64),
+    seconds: f64,
+) -> Result<(), Failure> {
+    let error = |layer: &crate::pipeline::LayerReport| layer.relative_errors.last().copied();
+    if output.json() {
+        let layers: Vec<_> = finished
+            .layers
+            .iter()
+            .map(|layer| {
+                json!({
+                    "name": layer.name,
+                    "bits": layer.width.name(),
+                    "relative_error": error(layer),
+                    "relative_error_per_sweep": layer.relative_errors,
+                })
+            })
+            .collect();
+        return output.line(json!({
+            "file": args.output,
+            "bits": recipe.bits.name(),
+            "edge_bits": recipe.edge_bits.name(),
+            "recipe": finished.parts.recipe.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "measured": finished.parts.measured.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "file_bytes": file_bytes,
+            "bound_bytes": bound_bytes,
+            "seconds": seconds,
+            "statistics_seconds": finished.seconds[0],
+            "solver_seconds": finished.seconds[1],
+            "layers": layers,
+        }));
+    }
+    for layer in &finished.layers {
+        if let Some(error) = error(layer) {
+            output.line(format_args!(
+                "{:<28} {:>4} bit  relative error {error:.4}",
+                layer.name, layer.width
+            ))?;
+        }
+    }
+    for (name, value) in &finished.parts.measured {
+        output.line(format_args!("{name} {value:.1} %"))?;
+    }
+    output.line(format_args!(
+        "{}: {:.2} MB (bound {:.2} MB), {seconds:.1} s",
+        args.output.display(),
+        file_bytes as f64 / 1e6,
+        bound_bytes as f64 / 1e6
+    ))
+}

@@ -1,0 +1,157 @@
+//! The tensors of a checkpoint, widened to f32 and checked against the configuration.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fresnel_runtime::model::config::VitConfig;
+use fresnel_runtime::{Error, ErrorKind};
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
+
+/// One float tensor in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FloatTensor {
+    /// Extent of each dimension, outermost first.
+    pub shape: Vec<usize>,
+    /// `shape`'s product values.
+    pub values: Vec<f32>,
+}
+
+/// All tensors of a float model by timm name: exactly those that its configuration demands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Checkpoint {
+    tensors: BTreeMap<String, FloatTensor>,
+}
+
+impl Checkpoint {
+    /// Reads a safetensors file of f32, f16 or bf16 tensors; also returns the SHA-256 of its bytes.
+    ///
+    /// # Errors
+    /// Fails when the file can't be read or is no safetensors file, when tensors are missing,
+    /// unused or of another shape than `config` demands (all of them are listed in one error), and
+    /// when a value is not finite.
+    pub fn read(path: &Path, config: &VitConfig) -> Result<(Self, String), Error> {
+        let bytes = std::fs::read(path).map_err(|error| {
+            Error::new(ErrorKind::Io, "can't read the checkpoint".to_owned())
+                .at_path(path)
+                .with_source(error)
+        })?;
+        let digest: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let checkpoint = Self::parse(&bytes, config).map_err(|error| error.at_path(path))?;
+        Ok((checkpoint, digest))
+    }
+
+    /// Parses the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn parse(bytes: &[u8], config: &VitConfig) -> Result<Self, Error> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+            Error::new(ErrorKind::Invalid, format!("expected a safetensors file: {error}"))
+        })?;
+        let found: BTreeMap<String, Vec<usize>> = file
+            .iter()
+            .map(|(name, view)| (name.to_owned(), view.shape().to_vec()))
+            .collect();
+        check_names(&found, config)?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.iter() {
+            let values = widen(view.dtype(), view.data()).map_err(|error| error.at_tensor(name))?;
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("expected finite weights, found {} at element {index}", values[index]),
+                )
+                .at_tensor(name));
+            }
+            tensors.insert(
+                name.to_owned(),
+                FloatTensor { shape: view.shape().to_vec(), values },
+            );
+        }
+        Ok(Self { tensors })
+    }
+
+    /// Builds a checkpoint from tensors at hand.
+    ///
+    /// # Errors
+    /// Fails when the set of names and shapes is not the one `config` demands.
+    pub fn from_tensors(
+        tensors: BTreeMap<String, FloatTensor>,
+        config: &VitConfig,
+    ) -> Result<Self, Error> {
+        let found = tensors
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
+            .collect();
+        check_names(&found, config)?;
+        Ok(Self { tensors })
+    }
+
+    /// The tensor of this name, if the model has it.
+    pub fn get(&self, name: &str) -> Option<&FloatTensor> {
+        self.tensors.get(name)
+    }
+
+    /// All tensors in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &FloatTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+}
+
+/// Compares a checkpoint's names and shapes with the exact set that the configuration demands.
+fn check_names(found: &BTreeMap<String, Vec<usize>>, config: &VitConfig) -> Result<(), Error> {
+    let expected: BTreeMap<String, Vec<usize>> = config
+        .tensors()
+        .into_iter()
+        .map(|spec| {
+            let shape = spec.shape.iter().map(|&extent| extent as usize).collect();
+            (spec.name, shape)
+        })
+        .collect();
+    let missing: Vec<String> = expected
+        .iter()
+        .filter(|(name, _)| !found.contains_key(*name))
+        .map(|(name, shape)| format!("missing {name} {shape:?}"))
+        .collect();
+    let unused = found
+        .iter()
+        .filter(|(name, _)| !expected.contains_key(*name))
+        .map(|(name, shape)| format!("unused {name} {shape:?}"));
+    let misshaped = expected.iter().filter_map(|(name, shape)| {
+        let actual = found.get(name)?;
+        (actual != shape).then(|| format!("mis-shaped {name}: expected {shape:?}, found {actual:?}"))
+    });
+    let problems: Vec<String> = missing.into_iter().chain(unused).chain(misshaped).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "the tensors are not those of {}: {}",
+            config.architecture,
+            problems.join("; ")
+        ),
+    ))
+}
+
+fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, Error> {
+    let pairs = || data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    match dtype {
+        Dtype::F32 => Ok(data
+            .chunks_exact(4)
+            .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+            .collect()),
+        Dtype::F16 => Ok(pairs().map(|bits| f16::from_bits(bits).to_f32()).collect()),
+        Dtype::BF16 => Ok(pairs().map(|bits| bf16::from_bits(bits).to_f32()).collect()),
+        other => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("expected f32, f16 or bf16 values, found {other:?}"),
+        )),
+    }
+}

@@ -1,0 +1,26 @@
+//! Quantizes Vision Transformers to 1.58, 2, 3 and 4 bit: the host side of fresnel.
+//!
+//! ```text
+//! import       timm checkpoint and config.json -> FloatModel
+//! calibration  images through the model on burn tensors -> Statistics of each linear layer
+//! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, round to nearest)
+//! pipeline     the whole model, layer after layer
+//! model_file   codes and floats -> tensors of a .fresnel file
+//! cli          the commands of the program `fresnel`
+//! ```
+//!
+//! The file format, image preprocessing and inference belong to [`fresnel_runtime`].
+
+pub mod agreement;
+pub mod algorithm;
+pub mod calibration;
+pub mod cli;
+pub mod device;
+pub mod digits;
+pub mod import;
+pub mod model_file;
+pub mod pipeline;
+pub mod recipe;
+pub mod synth;
+pub mod vit;
+pub mod widths;

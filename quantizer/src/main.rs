@@ -1,0 +1,56 @@
+//! `fresnel`: quantizes Vision Transformers, and runs, measures and inspects the result.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use fresnel_quantizer::cli;
+use fresnel_runtime::cli as runtime;
+
+/// Low-bit Vision Transformers: quantize, run, measure
+#[derive(Parser)]
+#[command(name = "fresnel", version, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  fresnel demo
+  fresnel quantize deit_tiny_patch16_224 --calib photos --bits 2 -o deit_tiny_2bit.fresnel
+  fresnel classify deit_tiny_2bit.fresnel cat.jpg
+  fresnel eval deit_tiny_2bit.fresnel --data evaluation.csv
+
+Results go to standard output, messages to standard error.
+Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input file, 4 reading or writing failed, 5 device.
+FRESNEL_ISA=scalar|avx2|avx512vnni forces an instruction set.")]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Quantize(Box<cli::QuantizeArgs>),
+    Demo(cli::DemoArgs),
+    Synth(cli::SynthArgs),
+    Eval(runtime::EvalArgs),
+    Run(runtime::RunArgs),
+    Classify(runtime::ClassifyArgs),
+    Inspect(runtime::InspectArgs),
+    Verify(runtime::VerifyArgs),
+    Bench(runtime::BenchArgs),
+}
+
+fn main() -> ExitCode {
+    let command = match runtime::parse::<Program>() {
+        Ok(program) => program.command,
+        Err(code) => return code,
+    };
+    let (result, json) = match &command {
+        Command::Quantize(args) => (cli::quantize(args), args.report.json),
+        Command::Demo(args) => (cli::demo(args), args.report.json),
+        Command::Synth(args) => (cli::synth(args), args.report.json),
+        Command::Eval(args) => (runtime::eval(args), args.report.json),
+        Command::Run(args) => (runtime::run(args), args.report.json),
+        Command::Classify(args) => (runtime::classify(args), args.report.json),
+        Command::Inspect(args) => (runtime::inspect(args), args.report.json),
+        Command::Verify(args) => (runtime::verify(args), args.report.json),
+        Command::Bench(args) => (runtime::bench(args), args.report.json),
+    };
+    runtime::finish(result, json)
+}

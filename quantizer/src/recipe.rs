@@ -1,0 +1,140 @@
+//! What was asked for and what came out, in the form that files keep it.
+
+use fresnel_runtime::Error;
+use fresnel_runtime::format::{ManifestParts, TensorData, encode};
+use fresnel_runtime::session::INT8_AGREEMENT;
+use fresnel_runtime::Model;
+
+use crate::agreement::int8_agreement;
+use crate::calibration::CalibrationImages;
+use crate::device::{Device, DeviceKind};
+use crate::import::FloatModel;
+use crate::model_file::float_tensors;
+use crate::pipeline::{self, CalibrateOn, LayerReport, Method};
+use crate::widths::StoredWidth;
+
+/// Everything that determines a file besides the model and the images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// Width of the blocks' linear layers.
+    pub bits: StoredWidth,
+    /// Width of the patch embedding and the head.
+    pub edge_bits: StoredWidth,
+    /// How codes are chosen; irrelevant for float widths.
+    pub method: Method,
+    /// Seed of the choice of images.
+    pub seed: u64,
+}
+
+/// A finished file in memory.
+#[derive(Debug)]
+pub struct Finished {
+    /// Manifest without the tensor table.
+    pub parts: ManifestParts,
+    /// All tensors.
+    pub tensors: Vec<TensorData<'static>>,
+    /// One entry per quantized layer.
+    pub layers: Vec<LayerReport>,
+    /// Seconds of forward passes and Gram matrices, and of choosing codes.
+    pub seconds: [f64; 2],
+}
+
+impl Recipe {
+    /// Whether the recipe needs images.
+    pub fn needs_calibration(&self) -> bool {
+        self.bits.codes().is_some() && matches!(self.method, Method::Beacon { .. })
+    }
+
+    /// Number of progress steps that [`Recipe::run`] reports.
+    pub fn steps(&self, model: &FloatModel, calibration: Option<&CalibrationImages>) -> usize {
+        match self.bits.codes() {
+            Some(_) => pipeline::steps(&model.config, &self.method, calibration),
+            None => 0,
+        }
+    }
+
+    /// Quantizes `model`, or stores it in float, and measures what the file records.
+    ///
+    /// # Errors
+    /// As [`pipeline::quantize`].
+    pub fn run(
+        &self,
+        model: &FloatModel,
+        calibration: Option<&CalibrationImages>,
+        device: &Device,
+        threads: usize,
+        progress: impl FnMut(usize),
+    ) -> Result<Finished, Error> {
+        let mut parts = ManifestParts {
+            config: model.config.clone(),
+            preprocessing: model.preprocessing.clone(),
+            class_names: model.class_names.clone(),
+            recipe: self.pairs(calibration, device),
+            provenance: vec![
+                ("source_sha256".to_owned(), model.source_sha256.clone()),
+                ("quantizer".to_owned(), concat!("fresnel ", env!("CARGO_PKG_VERSION")).to_owned()),
+            ],
+            measured: Vec::new(),
+            metadata: Vec::new(),
+        };
+        let Some(width) = self.bits.codes() else {
+            let tensors = float_tensors(model, self.bits, self.edge_bits)?;
+            return Ok(Finished { parts, tensors, layers: Vec::new(), seconds: [0.0; 2] });
+        };
+        let quantized = pipeline::quantize(
+            model,
+            &self.method,
+            (width, self.edge_bits),
+            calibration,
+            device,
+            progress,
+        )?;
+        if let Some(images) = calibration {
+            parts.provenance.push(("calibration_sha256".to_owned(), images.sha256()?));
+            let unmeasured = Model::from_bytes(encode(&parts, &quantized.tensors)?)?;
+            if unmeasured.config().num_classes > 0 {
+                let agreement = int8_agreement(&unmeasured, images, threads)?;
+                parts.measured.push((INT8_AGREEMENT.to_owned(), agreement));
+            }
+        }
+        Ok(Finished {
+            parts,
+            tensors: quantized.tensors,
+            layers: quantized.layers,
+            seconds: [quantized.statistics_time, quantized.solver_time].map(|time| time.as_secs_f64()),
+        })
+    }
+
+    fn pairs(&self, calibration: Option<&CalibrationImages>, device: &Device) -> Vec<(String, String)> {
+        let mut pairs = vec![
+            ("bits", self.bits.to_string()),
+            ("edge_bits", self.edge_bits.to_string()),
+        ];
+        if self.bits.codes().is_some() {
+            pairs.push(("method", self.method.name().to_owned()));
+            match &self.method {
+                Method::Rtn { symmetric } => pairs.push(("symmetric", symmetric.to_string())),
+                Method::Beacon { options, calibrate_on, error_correction } => {
+                    let on = match calibrate_on {
+                        CalibrateOn::Float => "float",
+                        CalibrateOn::Quantized => "quantized",
+                    };
+                    let device = match device.kind() {
+                        DeviceKind::Cpu => "cpu",
+                        DeviceKind::Gpu => "gpu",
+                    };
+                    pairs.extend([
+                        ("symmetric", options.symmetric.to_string()),
+                        ("sweeps", options.sweeps.to_string()),
+                        ("calibrate_on", on.to_owned()),
+                        ("error_correction", error_correction.to_string()),
+                        ("calibration_images", calibration.map_or(0, |i| i.len()).to_string()),
+                        ("seed", self.seed.to_string()),
+                        ("device", device.to_owned()),
+                    ]);
+                }
+            }
+        }
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}

@@ -1,0 +1,86 @@
+//! The Vision Transformer on burn tensors, opened up between its linear layers.
+//!
+//! Calibration needs the inputs of each linear layer, so the forward pass is offered in pieces:
+//! [`Embedding`] makes the residual stream, and a [`Block`] is walked from one linear layer to the
+//! next. Token rows are kept flat, `[images * tokens, features]`.
+
+mod block;
+mod embedding;
+
+pub use block::{Block, BlockLinear};
+pub use embedding::Embedding;
+
+use burn::tensor::module::layer_norm;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::device::Device;
+use crate::import::Checkpoint;
+
+/// Layer normalization over the last dimension.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// The normalization of this name, or `None` where the model has none.
+    fn load(device: &Device, weights: &Checkpoint, name: &str, epsilon: f32) -> Option<Self> {
+        Some(Self {
+            gamma: vector(device, weights, &format!("{name}.weight"))?,
+            beta: vector(device, weights, &format!("{name}.bias"))?,
+            epsilon: f64::from(epsilon),
+        })
+    }
+
+    /// Normalizes each row.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        layer_norm(input, self.gamma.clone(), Some(self.beta.clone()), self.epsilon)
+    }
+}
+
+/// A linear layer, `y = x W + b` with `W` N x C.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// N x C: inputs by outputs.
+    pub weight: Tensor<2>,
+    /// One value per output.
+    pub bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    /// The layer of this name; its weight is C x N as timm stores it.
+    fn load(device: &Device, weights: &Checkpoint, name: &str) -> Option<Self> {
+        let weight = weights.get(&format!("{name}.weight"))?;
+        let outputs = *weight.shape.first()?;
+        let inputs = weight.values.len() / outputs.max(1);
+        Some(Self {
+            weight: device.matrix(weight.values.clone(), outputs, inputs).transpose(),
+            bias: vector(device, weights, &format!("{name}.bias")),
+        })
+    }
+
+    /// Applies the layer to each row.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        let product = input.matmul(self.weight.clone());
+        match &self.bias {
+            Some(bias) => product + bias.clone().unsqueeze(),
+            None => product,
+        }
+    }
+}
+
+/// The tensor of this name as a vector, whatever its shape.
+fn vector(device: &Device, weights: &Checkpoint, name: &str) -> Option<Tensor<1>> {
+    let tensor = weights.get(name)?;
+    let data = TensorData::new(tensor.values.clone(), [tensor.values.len()]);
+    Some(Tensor::from_data(data, device.burn()))
+}
+
+/// The tensor of this name as a matrix with rows of `columns` values.
+fn matrix(device: &Device, weights: &Checkpoint, name: &str, columns: usize) -> Option<Tensor<2>> {
+    let tensor = weights.get(name)?;
+    let rows = tensor.values.len() / columns.max(1);
+    Some(device.matrix(tensor.values.clone(), rows, columns))
+}

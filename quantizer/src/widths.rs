@@ -1,0 +1,61 @@
+//! How many bits a weight takes in the file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use fresnel_runtime::format::CodeWidth;
+
+/// Width of stored weights: codes, or float.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoredWidth {
+    /// Codes with a scale and an offset per output channel.
+    Codes(CodeWidth),
+    /// Float in 16 bits, 32 for tensors that 16 would harm.
+    Float16,
+    /// Float in 32 bits.
+    Float32,
+}
+
+impl StoredWidth {
+    /// All widths and what the command line calls them.
+    const NAMES: [(Self, &'static str); 7] = [
+        (Self::Codes(CodeWidth::Ternary), "1.58"),
+        (Self::Codes(CodeWidth::Two), "2"),
+        (Self::Codes(CodeWidth::Three), "3"),
+        (Self::Codes(CodeWidth::Four), "4"),
+        (Self::Codes(CodeWidth::Eight), "8"),
+        (Self::Float16, "16"),
+        (Self::Float32, "32"),
+    ];
+
+    /// The width as the command line spells it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(width, _)| *width == self).map_or("", |(_, name)| name)
+    }
+
+    /// The width of the codes, or `None` for float.
+    pub fn codes(self) -> Option<CodeWidth> {
+        match self {
+            Self::Codes(width) => Some(width),
+            Self::Float16 | Self::Float32 => None,
+        }
+    }
+}
+
+impl fmt::Display for StoredWidth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for StoredWidth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::NAMES
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(width, _)| *width)
+            .ok_or_else(|| format!("expected one of 1.58, 2, 3, 4, 8, 16, 32, found `{text}`"))
+    }
+}

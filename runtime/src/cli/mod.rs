@@ -1,0 +1,111 @@
+//! The commands that `fresnel` and `fresnel-run` share, as clap argument structs and functions.
+//!
+//! Every command follows the same rules: the result goes to standard output, progress and messages
+//! to standard error; `--json` makes the result JSON; a failure is one line `error: ...` on
+//! standard error (and a JSON object on standard output with `--json`) and an exit code of
+//! [`Exit`]. Nothing is overwritten without `--force`.
+
+mod bench;
+mod classify;
+mod eval;
+mod failure;
+mod inspect;
+mod output;
+mod progress;
+mod run;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::sync::Arc;
+
+use clap::{Args, Parser};
+
+use crate::error::Error;
+use crate::model::Model;
+use crate::session::{Compute, DEFAULT_INT8_AGREEMENT, Session, SessionOptions};
+
+pub use bench::{BenchArgs, bench};
+pub use classify::{ClassifyArgs, classify};
+pub use eval::{EvalArgs, eval};
+pub use failure::{Exit, Failure, finish};
+pub use inspect::{InspectArgs, inspect};
+pub use output::Output;
+pub use progress::Progress;
+pub use run::{RunArgs, run};
+pub use verify::{VerifyArgs, verify};
+
+/// How a command reports: flags that every command has.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct ReportArgs {
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no messages on standard error, errors excepted
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// How a model is run: flags of every command that runs one.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ComputeArgs {
+    /// Arithmetic of the activations
+    #[arg(long, value_enum, default_value_t = Compute::Auto)]
+    pub compute: Compute,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+impl ComputeArgs {
+    /// A session on `model` as the flags say.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn session(&self, model: &Arc<Model>) -> Result<Session, Error> {
+        self.machine.session(model, self.compute)
+    }
+}
+
+/// Threads and the threshold of `auto`: the flags beside `--compute`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct MachineArgs {
+    /// Threads to compute with; 0 = one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// `auto` considers int8 when its recorded top-1 agreement with f32 is at least this percentage
+    #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_INT8_AGREEMENT)]
+    pub(crate) int8_agreement: f64,
+}
+
+impl MachineArgs {
+    fn session(&self, model: &Arc<Model>, compute: Compute) -> Result<Session, Error> {
+        let options = SessionOptions {
+            threads: self.threads,
+            compute,
+            int8_agreement: self.int8_agreement,
+        };
+        Session::new(model, options)
+    }
+}
+
+/// Parses the command line as `P`.
+///
+/// # Errors
+/// The exit code to end with, after the help, the version or the usage error was printed (with
+/// `--json` among the arguments a usage error is printed as a JSON object as well).
+pub fn parse<P: Parser>() -> Result<P, std::process::ExitCode> {
+    P::try_parse().map_err(|error| {
+        // Nothing sensible is left to do when even the message cannot be written.
+        let _ = error.print();
+        if !error.use_stderr() {
+            return Exit::Ok.into();
+        }
+        if std::env::args_os().any(|argument| argument == "--json") {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            failure::print_json(&Failure::usage(line.trim_start_matches("error: ")));
+        }
+        Exit::Usage.into()
+    })
+}

@@ -1,0 +1,43 @@
+//! Which arithmetic is faster on this machine: a timing of the model's first block.
+//!
+//! Blocks have equal shapes, so one stands for all of them, at a fraction of a forward pass's cost.
+
+use std::time::{Duration, Instant};
+
+use fresnel_kernels::Arithmetic;
+
+use super::cpu::Executor;
+use super::patches::Sizes;
+use crate::error::Error;
+use crate::model::Model;
+
+/// Timed runs of each arithmetic, alternating; the fastest of each counts.
+const ROUNDS: usize = 4;
+
+/// Times `Float` against `Integer` on one image.
+///
+/// # Errors
+/// When the buffers cannot be allocated.
+pub(crate) fn fastest(executor: &mut Executor, model: &Model) -> Result<Arithmetic, Error> {
+    let sizes = Sizes::new(model.config());
+    executor.arena.reserve(&sizes, 1)?;
+    let mut best = [Duration::MAX; 2];
+    // The first round warms up caches and threads and is not counted.
+    for round in 0..=ROUNDS {
+        for (best, arithmetic) in best.iter_mut().zip([Arithmetic::F32, Arithmetic::Int8]) {
+            let elapsed = executor.install(|executor| {
+                executor.fill_stream();
+                let start = Instant::now();
+                if let Some(block) = model.weights().blocks.first() {
+                    executor.block(block, arithmetic, 1);
+                }
+                start.elapsed()
+            });
+            if round > 0 {
+                *best = elapsed.min(*best);
+            }
+        }
+    }
+    let [float, integer] = best;
+    Ok(if integer < float { Arithmetic::Int8 } else { Arithmetic::F32 })
+}

@@ -1,0 +1,356 @@
+//! The forward pass on the CPU.
+//!
+//! Activations live in one arena of four buffers per session, each reused by every layer:
+//!
+//! ```text
+//! x       [tokens, dim]                   residual stream
+//! y       [tokens, dim]                   embedded patches; the stream's next value, then swapped with x
+//! narrow  [tokens, dim]                   normalised x; attention output
+//! wide    [tokens, max(3 dim, hidden)]    patches of pixels; query, key, value; hidden layer of the MLP
+//! ```
+//!
+//! Bias, GELU, LayerScale and the residual are added in the matmuls' epilogues. A batch is cut into
+//! passes of a few images, so that memory is bounded whatever the batch and the buffers stay near the
+//! caches; an image's result does not depend on the pass that it falls into.
+
+use std::mem::swap;
+use std::sync::Arc;
+
+use fresnel_kernels::{
+    Arithmetic, Epilogue, Isa, Pool, QuantizedActivations, matmul_f32, matmul_int8,
+    ops,
+};
+
+use super::patches::{Sizes, assemble, gather, pool};
+use crate::error::{Error, ErrorKind};
+use crate::model::Model;
+use crate::model::weights::{Block, Linear, Norm};
+
+/// Token rows per pass: enough to spread the cost of expanding codes over many rows.
+const ROWS_PER_PASS: usize = 512;
+/// Largest arena that a session allocates.
+const MAX_ARENA_BYTES: usize = 8 << 30;
+
+/// How an input is quantised for integer products.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Range {
+    Symmetric,
+    /// With a zero point: for the one-sided input of the MLP's second layer.
+    Asymmetric,
+}
+
+/// Thread pool and buffers of one session.
+pub(crate) struct Executor {
+    pool: Arc<Pool>,
+    pub(super) arena: Arena,
+    sizes: Sizes,
+    images_per_pass: usize,
+}
+
+/// The buffers, sized for one pass.
+#[derive(Default)]
+pub(super) struct Arena {
+    pub(super) x: Vec<f32>,
+    y: Vec<f32>,
+    narrow: Vec<f32>,
+    wide: Vec<f32>,
+    quantized: QuantizedActivations,
+}
+
+impl Executor {
+    /// An executor for models of `sizes` laid out for `isa`, with `threads` threads (0: one per core).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when one image needs more memory than a session may use;
+    /// [`ErrorKind::Device`] when the threads cannot be started.
+    pub(crate) fn new(sizes: Sizes, threads: usize, isa: Isa) -> Result<Self, Error> {
+        let images_per_pass = (ROWS_PER_PASS / sizes.tokens().max(1)).max(1);
+        let bytes = arena_lengths(&sizes, images_per_pass)
+            .and_then(|lengths| lengths.into_iter().try_fold(0usize, usize::checked_add))
+            .and_then(|numbers| numbers.checked_mul(size_of::<f32>()))
+            .filter(|&bytes| bytes <= MAX_ARENA_BYTES);
+        if bytes.is_none() {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "one image of {} tokens needs more than {MAX_ARENA_BYTES} bytes of activations",
+                    sizes.tokens()
+                ),
+            ));
+        }
+        let pool = Pool::with_isa(threads, isa).map_err(|error| {
+            Error::new(ErrorKind::Device, "cannot start the threads").with_source(error)
+        })?;
+        Ok(Self { pool: Arc::new(pool), arena: Arena::default(), sizes, images_per_pass })
+    }
+
+    /// Runs `work` on a thread of the pool.
+    pub(super) fn install<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
+        Arc::clone(&self.pool).install(|| work(self))
+    }
+
+    /// Threads that the executor computes with.
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Appends the logits (or features) of `pixels` `[batch, C, H, W]` to `out`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when memory for the buffers cannot be had.
+    pub(crate) fn forward(
+        &mut self,
+        model: &Model,
+        arithmetic: Arithmetic,
+        pixels: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        // On a thread of the pool, where operations need not wake it first.
+        self.install(|executor| {
+            let sizes = executor.sizes;
+            for images in pixels.chunks(executor.images_per_pass * sizes.image()) {
+                let count = images.len() / sizes.image();
+                executor.arena.reserve(&sizes, count)?;
+                let start = out.len();
+                out.resize(start + count * sizes.outputs, 0.0);
+                executor.pass(model, arithmetic, images, count, &mut out[start..]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Fills the tokens of the arena with values of a usual size: the input of a timing.
+    pub(super) fn fill_stream(&mut self) {
+        let mut state = 1u32;
+        for value in &mut self.arena.x {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        }
+    }
+
+    fn pass(
+        &mut self,
+        model: &Model,
+        arithmetic: Arithmetic,
+        images: &[f32],
+        count: usize,
+        out: &mut [f32],
+    ) {
+        let sizes = self.sizes;
+        self.embed(model, arithmetic, images, count);
+        let weights = model.weights();
+        if let Some(norm) = &weights.pre_norm {
+            self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
+            swap(&mut self.arena.x, &mut self.arena.y);
+        }
+        for block in &weights.blocks {
+            self.block(block, arithmetic, count);
+        }
+        self.head(model, arithmetic, count, out);
+    }
+
+    /// Pixels to tokens in `arena.x`.
+    fn embed(&mut self, model: &Model, arithmetic: Arithmetic, images: &[f32], count: usize) {
+        let Self { pool, arena, sizes, .. } = self;
+        let rows = count * sizes.patches;
+        let patches = &mut arena.wide[..rows * sizes.patch()];
+        let embedded = &mut arena.y[..rows * sizes.dim];
+        for (image, rows) in images
+            .chunks_exact(sizes.image())
+            .zip(patches.chunks_exact_mut(sizes.patches * sizes.patch()))
+        {
+            gather(sizes, image, rows);
+        }
+        let linear = &model.weights().patch_embed;
+        let mut multiply = Multiply { pool, arithmetic, quantized: &mut arena.quantized };
+        multiply.run(patches, rows, linear, Range::Symmetric, Epilogue::default(), embedded);
+        for (embedded, x) in embedded
+            .chunks_exact(sizes.patches * sizes.dim)
+            .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
+        {
+            assemble(model.config(), model.weights(), embedded, x);
+        }
+    }
+
+    /// One transformer block from `arena.x` to `arena.x`.
+    pub(super) fn block(&mut self, block: &Block, arithmetic: Arithmetic, count: usize) {
+        let Self { pool, arena, sizes, .. } = self;
+        let rows = count * sizes.tokens();
+        let Arena { x, y, narrow, wide, quantized } = arena;
+        let stream = rows * sizes.dim;
+        let (x_rows, y_rows) = (&mut x[..stream], &mut y[..stream]);
+        let narrow = &mut narrow[..stream];
+        let mut multiply = Multiply { pool, arithmetic, quantized };
+
+        normalize(pool, &block.norm1, x_rows, narrow);
+        let qkv = &mut wide[..3 * stream];
+        multiply.run(narrow, rows, &block.qkv, Range::Symmetric, Epilogue::default(), qkv);
+        if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
+            normalize_heads(sizes, q, k, qkv);
+        }
+        let head_dim = sizes.dim / sizes.heads;
+        ops::attention(pool, qkv, count, sizes.tokens(), sizes.heads, head_dim, narrow);
+        let epilogue = Epilogue {
+            layer_scale: block.layer_scale1.as_deref(),
+            residual: Some(x_rows),
+            ..Epilogue::default()
+        };
+        multiply.run(narrow, rows, &block.proj, Range::Symmetric, epilogue, y_rows);
+
+        normalize(pool, &block.norm2, y_rows, narrow);
+        let hidden = &mut wide[..rows * sizes.hidden];
+        let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
+        multiply.run(narrow, rows, &block.fc1, Range::Symmetric, epilogue, hidden);
+        let epilogue = Epilogue {
+            layer_scale: block.layer_scale2.as_deref(),
+            residual: Some(y_rows),
+            ..Epilogue::default()
+        };
+        multiply.run(hidden, rows, &block.fc2, Range::Asymmetric, epilogue, x_rows);
+    }
+
+    /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
+    fn head(&mut self, model: &Model, arithmetic: Arithmetic, count: usize, out: &mut [f32]) {
+        let sizes = self.sizes;
+        let weights = model.weights();
+        if let Some(norm) = &weights.norm {
+            self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
+            swap(&mut self.arena.x, &mut self.arena.y);
+        }
+        let Self { pool: threads, arena, .. } = self;
+        let Arena { x, y, narrow, quantized, .. } = arena;
+        let mut multiply = Multiply { pool: threads, arithmetic, quantized };
+        let images = || x.chunks_exact(sizes.tokens() * sizes.dim).take(count);
+        let pooled = &mut narrow[..count * sizes.dim];
+        let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
+            Some(linear) => {
+                multiply.run(rows, count, linear, Range::Symmetric, Epilogue::default(), out);
+            }
+            None => out.copy_from_slice(rows),
+        };
+        if model.config().distillation_token {
+            // The class token's and the distillation token's predictions, averaged.
+            for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
+                row.copy_from_slice(&image[..sizes.dim]);
+            }
+            classify(pooled, &weights.head, out);
+            for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
+                row.copy_from_slice(&image[sizes.dim..2 * sizes.dim]);
+            }
+            let distilled = &mut y[..out.len()];
+            classify(pooled, &weights.head_distilled, distilled);
+            for (value, other) in out.iter_mut().zip(distilled) {
+                *value = (*value + *other) / 2.0;
+            }
+            return;
+        }
+        for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
+            pool(model.config(), &sizes, image, row);
+        }
+        match &weights.fc_norm {
+            Some(norm) => {
+                let normed = &mut y[..count * sizes.dim];
+                normalize(threads, norm, pooled, normed);
+                classify(normed, &weights.head, out);
+            }
+            None => classify(pooled, &weights.head, out),
+        }
+    }
+}
+
+impl Arena {
+    /// Makes every buffer large enough for `images` images.
+    pub(super) fn reserve(&mut self, sizes: &Sizes, images: usize) -> Result<(), Error> {
+        let lengths = arena_lengths(sizes, images).unwrap_or([usize::MAX; 4]);
+        let buffers = [&mut self.x, &mut self.y, &mut self.narrow, &mut self.wide];
+        for (buffer, length) in buffers.into_iter().zip(lengths) {
+            let missing = length.saturating_sub(buffer.len());
+            buffer.try_reserve_exact(missing).map_err(|error| {
+                let text = format!("cannot allocate {length} numbers for activations");
+                Error::new(ErrorKind::Limit, text).with_source(error)
+            })?;
+            buffer.resize(buffer.len() + missing, 0.0);
+        }
+        Ok(())
+    }
+
+    fn normalize_into_y(&mut self, pool: &Pool, norm: &Norm, sizes: &Sizes, images: usize) {
+        let length = images * sizes.tokens() * sizes.dim;
+        normalize(pool, norm, &self.x[..length], &mut self.y[..length]);
+    }
+}
+
+/// Lengths of `x`, `y`, `narrow`, `wide` for `images` images; `None` on overflow.
+fn arena_lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
+    let rows = sizes.tokens().checked_mul(images)?;
+    let stream = rows.checked_mul(sizes.dim)?;
+    let hidden = rows.checked_mul(sizes.hidden)?;
+    let patches = images.checked_mul(sizes.patches)?.checked_mul(sizes.patch())?;
+    let wide = stream.checked_mul(3)?.max(hidden).max(patches);
+    // The second classifier of a distilled model writes its logits to `y`.
+    let logits = images.checked_mul(sizes.outputs)?;
+    Some([stream, stream.max(logits), stream, wide])
+}
+
+/// A linear layer in the chosen arithmetic.
+struct Multiply<'a> {
+    pool: &'a Pool,
+    arithmetic: Arithmetic,
+    quantized: &'a mut QuantizedActivations,
+}
+
+impl Multiply<'_> {
+    fn run(
+        &mut self,
+        a: &[f32],
+        rows: usize,
+        linear: &Linear,
+        range: Range,
+        epilogue: Epilogue<'_>,
+        out: &mut [f32],
+    ) {
+        let weight = &linear.weight;
+        let epilogue = Epilogue { bias: linear.bias.as_deref(), ..epilogue };
+        if self.arithmetic == Arithmetic::F32 || !weight.supports_int8() {
+            matmul_f32(self.pool, a, rows, weight, &epilogue, out);
+            return;
+        }
+        match range {
+            Range::Symmetric => {
+                self.quantized.quantize_symmetric(self.pool, a, rows, weight.in_features());
+            }
+            Range::Asymmetric => {
+                self.quantized.quantize_asymmetric(self.pool, a, rows, weight.in_features());
+            }
+        }
+        matmul_int8(self.pool, self.quantized, weight, &epilogue, out);
+    }
+}
+
+fn normalize(pool: &Pool, norm: &Norm, x: &[f32], out: &mut [f32]) {
+    ops::layer_norm(pool, x, &norm.gamma, &norm.beta, norm.epsilon, out);
+}
+
+/// LayerNorm over each head's query and key, in place, in `qkv` `[rows, 3, heads, head_dim]`.
+fn normalize_heads(sizes: &Sizes, q: &Norm, k: &Norm, qkv: &mut [f32]) {
+    let head_dim = sizes.dim / sizes.heads;
+    for token in qkv.chunks_exact_mut(3 * sizes.dim) {
+        let (queries, rest) = token.split_at_mut(sizes.dim);
+        let keys = &mut rest[..sizes.dim];
+        for (heads, norm) in [(queries, q), (keys, k)] {
+            for head in heads.chunks_exact_mut(head_dim) {
+                normalize_in_place(norm, head);
+            }
+        }
+    }
+}
+
+fn normalize_in_place(norm: &Norm, row: &mut [f32]) {
+    let count = row.len() as f32;
+    let mean = row.iter().sum::<f32>() / count;
+    let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / count;
+    let scale = 1.0 / (variance + norm.epsilon).sqrt();
+    for ((value, gamma), beta) in row.iter_mut().zip(&norm.gamma).zip(&norm.beta) {
+        *value = (*value - mean) * scale * gamma + beta;
+    }
+}

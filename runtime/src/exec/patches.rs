@@ -1,0 +1,118 @@
+//! The input and output ends of the forward pass: pixels to patch rows, patch rows to tokens, tokens
+//! to pooled features.
+
+use crate::model::config::{Pooling, VitConfig};
+use crate::model::weights::Weights;
+
+/// Sizes of one model in elements, computed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) patch_height: usize,
+    pub(crate) patch_width: usize,
+    /// Patches per image.
+    pub(crate) patches: usize,
+    /// Tokens before the patches.
+    pub(crate) prefix: usize,
+    pub(crate) dim: usize,
+    pub(crate) heads: usize,
+    pub(crate) hidden: usize,
+    pub(crate) outputs: usize,
+}
+
+impl Sizes {
+    /// The sizes of a valid config.
+    pub(crate) fn new(config: &VitConfig) -> Self {
+        Self {
+            channels: config.in_channels as usize,
+            height: config.image_size[0] as usize,
+            width: config.image_size[1] as usize,
+            patch_height: config.patch_size[0] as usize,
+            patch_width: config.patch_size[1] as usize,
+            patches: config.patches() as usize,
+            prefix: config.prefix_tokens() as usize,
+            dim: config.embed_dim as usize,
+            heads: config.num_heads as usize,
+            hidden: config.mlp_hidden as usize,
+            outputs: config.output_features() as usize,
+        }
+    }
+
+    /// Numbers per image.
+    pub(crate) fn image(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Numbers per patch.
+    pub(crate) fn patch(&self) -> usize {
+        self.channels * self.patch_height * self.patch_width
+    }
+
+    /// Tokens per image.
+    pub(crate) fn tokens(&self) -> usize {
+        self.prefix + self.patches
+    }
+}
+
+/// Copies the patches of one image `[C, H, W]` into rows `[patches, C * patch_h * patch_w]`, the order
+/// in which the convolution's weight lies. Pixels right of and below the last whole patch are unused.
+pub(crate) fn gather(sizes: &Sizes, image: &[f32], rows: &mut [f32]) {
+    let columns = sizes.width / sizes.patch_width;
+    for (patch, row) in rows.chunks_exact_mut(sizes.patch()).enumerate() {
+        let top = patch / columns * sizes.patch_height;
+        let left = patch % columns * sizes.patch_width;
+        for (line, out) in row.chunks_exact_mut(sizes.patch_width).enumerate() {
+            let channel = line / sizes.patch_height;
+            let y = top + line % sizes.patch_height;
+            let start = (channel * sizes.height + y) * sizes.width + left;
+            out.copy_from_slice(&image[start..start + sizes.patch_width]);
+        }
+    }
+}
+
+/// Fills the tokens `[tokens, dim]` of one image: prefix tokens, embedded patches, positions.
+pub(crate) fn assemble(config: &VitConfig, weights: &Weights, embedded: &[f32], x: &mut [f32]) {
+    let mut filled = 0;
+    for prefix in [&weights.class_token, &weights.distillation_token, &weights.register_tokens] {
+        let prefix = prefix.as_deref().unwrap_or_default();
+        x[filled..filled + prefix.len()].copy_from_slice(prefix);
+        filled += prefix.len();
+    }
+    x[filled..].copy_from_slice(embedded);
+    if let Some(position) = &weights.position_embedding {
+        let start = if config.no_embed_class { filled } else { 0 };
+        for (value, p) in x[start..].iter_mut().zip(position) {
+            *value += p;
+        }
+    }
+}
+
+/// Pools the tokens `[tokens, dim]` of one image into `pooled` `[dim]`, as timm's `global_pool_nlc`.
+pub(crate) fn pool(config: &VitConfig, sizes: &Sizes, x: &[f32], pooled: &mut [f32]) {
+    let skipped = if config.pool_include_prefix { 0 } else { sizes.prefix };
+    let rows = || x.chunks_exact(sizes.dim).skip(skipped);
+    let mean = |out: &mut [f32]| {
+        out.fill(0.0);
+        for row in rows() {
+            out.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+        }
+        let count = rows().len() as f32;
+        out.iter_mut().for_each(|sum| *sum /= count);
+    };
+    let maximum = |i: usize| rows().map(|row| row[i]).fold(f32::NEG_INFINITY, f32::max);
+    match config.pooling {
+        Pooling::Token => pooled.copy_from_slice(&x[..sizes.dim]),
+        Pooling::Average => mean(pooled),
+        Pooling::Max => {
+            pooled.iter_mut().enumerate().for_each(|(i, out)| *out = maximum(i));
+        }
+        Pooling::AverageMax => {
+            mean(pooled);
+            for (i, out) in pooled.iter_mut().enumerate() {
+                *out = 0.5 * (*out + maximum(i));
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the file format.
+
+mod damage;
+mod fixture;
+mod hostile;
+mod properties;
+mod round_trip;
+mod vector;

@@ -1,0 +1,170 @@
+//! Models: a config, its weights laid out for this machine, and what the file says about them.
+
+pub mod config;
+pub(crate) mod weights;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fresnel_kernels::{Arithmetic, Isa};
+
+use crate::error::{Error, ErrorKind};
+use crate::format::{Container, Manifest, Preprocessing};
+use config::VitConfig;
+use weights::Weights;
+
+/// A loaded model: immutable, shared between threads by `Arc`, run by one
+/// [`Session`](crate::Session) per thread.
+///
+/// The matrices stay at their width in memory (ternary codes may be widened to two bits), laid out for
+/// the instruction set that was found, or forced with the environment variable `FRESNEL_ISA`.
+pub struct Model {
+    manifest: Manifest,
+    weights: Weights,
+    isa: Isa,
+    file_bytes: u64,
+    /// The faster arithmetic by number of threads, as far as it was timed.
+    timings: Mutex<BTreeMap<usize, Arithmetic>>,
+}
+
+const _: () = {
+    const fn shared_between_threads<T: Send + Sync>() {}
+    shared_between_threads::<Model>();
+};
+
+impl Model {
+    /// Loads a `.fresnel` file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the file cannot be read, another kind when it is not a valid model (see
+    /// [`Container::open`]), [`ErrorKind::Unsupported`] when `FRESNEL_ISA` names an instruction set that
+    /// is unknown or that this machine lacks.
+    pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>, Error> {
+        let path = path.as_ref();
+        Self::from_container(&Container::open(path)?).map_err(|error| error.at_path(path))
+    }
+
+    /// Loads a model from the bytes of a `.fresnel` file.
+    ///
+    /// # Errors
+    /// As [`Model::open`], but for reading.
+    pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Arc<Self>, Error> {
+        Self::from_container(&Container::from_bytes(bytes)?)
+    }
+
+    /// Lays out the weights of a container that was read before; its bytes are not needed afterwards.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a bad `FRESNEL_ISA`, [`ErrorKind::Invalid`] for weights that no
+    /// kernel can take.
+    pub fn from_container(container: &Container) -> Result<Arc<Self>, Error> {
+        let isa = Isa::from_env().map_err(|error| {
+            Error::new(ErrorKind::Unsupported, "cannot choose an instruction set")
+                .with_source(error)
+        })?;
+        Ok(Arc::new(Self {
+            manifest: container.manifest().clone(),
+            weights: Weights::new(container, isa)?,
+            isa,
+            file_bytes: container.file_bytes(),
+            timings: Mutex::default(),
+        }))
+    }
+
+    /// Everything that the file says about the model.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The hyper-parameters.
+    pub fn config(&self) -> &VitConfig {
+        &self.manifest.config
+    }
+
+    /// How a picture becomes the model's input.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.manifest.preprocessing
+    }
+
+    /// Names of the classes in the order of the logits; empty when the file has none.
+    pub fn class_names(&self) -> &[String] {
+        &self.manifest.class_names
+    }
+
+    /// A value that was measured when the file was made, such as `int8_agreement`.
+    pub fn measured(&self, name: &str) -> Option<f64> {
+        self.manifest.measured(name)
+    }
+
+    /// Length of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Bytes that the weights occupy in memory: packed matrices in panels, vectors in `f32`.
+    pub fn resident_bytes(&self) -> usize {
+        self.weights.resident_bytes()
+    }
+
+    /// The instruction set that the weights are laid out for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Every linear layer with the kernel that runs it in float arithmetic and the one that runs it in
+    /// integer arithmetic, in the order of the forward pass.
+    pub fn kernels(&self) -> Vec<LayerKernels> {
+        let layer = |(name, linear): (String, &weights::Linear)| LayerKernels {
+            layer: name,
+            float: linear.kernel(Arithmetic::F32),
+            integer: linear.kernel(Arithmetic::Int8),
+            resident_bytes: linear.weight.resident_bytes(),
+        };
+        self.weights.linears().into_iter().map(layer).collect()
+    }
+
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The faster arithmetic with `threads` threads: `time` is called once per number of threads.
+    pub(crate) fn fastest(
+        &self,
+        threads: usize,
+        time: impl FnOnce() -> Result<Arithmetic, Error>,
+    ) -> Result<Arithmetic, Error> {
+        // The lock is held while timing, so that concurrent sessions do not disturb the figures.
+        let mut timings = self.timings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&arithmetic) = timings.get(&threads) {
+            return Ok(arithmetic);
+        }
+        let arithmetic = time()?;
+        timings.insert(threads, arithmetic);
+        Ok(arithmetic)
+    }
+}
+
+/// The kernels of one linear layer, see [`Model::kernels`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerKernels {
+    /// Name of the layer, as in the file without `.weight`.
+    pub layer: String,
+    /// Kernel for float activations.
+    pub float: String,
+    /// Kernel for 8-bit activations; the float kernel where the layer has no integer one.
+    pub integer: String,
+    /// Bytes of the layer's matrix in memory.
+    pub resident_bytes: usize,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("architecture", &self.config().architecture)
+            .field("isa", &self.isa)
+            .field("file_bytes", &self.file_bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,293 @@
+//! The weights of a model, laid out for the kernels of one instruction set.
+//!
+//! Built once when a file is loaded: matrices become panels of [`Matrix`] (codes stay packed), vectors
+//! are widened to `f32`. The file's bytes are not needed afterwards.
+
+use std::borrow::Cow;
+
+use fresnel_kernels::{Activation as KernelActivation, Arithmetic, Isa, Matrix, Width, pack};
+use half::f16;
+
+use super::config::{Activation, VitConfig};
+use crate::error::{Error, ErrorKind};
+use crate::format::{Container, Encoding, TensorView};
+
+/// A linear layer.
+pub(crate) struct Linear {
+    pub(crate) weight: Matrix,
+    pub(crate) bias: Option<Vec<f32>>,
+}
+
+/// A LayerNorm.
+pub(crate) struct Norm {
+    pub(crate) gamma: Vec<f32>,
+    pub(crate) beta: Vec<f32>,
+    pub(crate) epsilon: f32,
+}
+
+/// A transformer block.
+pub(crate) struct Block {
+    pub(crate) norm1: Norm,
+    pub(crate) qkv: Linear,
+    pub(crate) q_norm: Option<Norm>,
+    pub(crate) k_norm: Option<Norm>,
+    pub(crate) proj: Linear,
+    pub(crate) layer_scale1: Option<Vec<f32>>,
+    pub(crate) norm2: Norm,
+    pub(crate) fc1: Linear,
+    pub(crate) activation: KernelActivation,
+    pub(crate) fc2: Linear,
+    pub(crate) layer_scale2: Option<Vec<f32>>,
+}
+
+/// All weights of a model.
+pub(crate) struct Weights {
+    pub(crate) patch_embed: Linear,
+    /// `[dim]`
+    pub(crate) class_token: Option<Vec<f32>>,
+    /// `[dim]`
+    pub(crate) distillation_token: Option<Vec<f32>>,
+    /// `[registers, dim]`
+    pub(crate) register_tokens: Option<Vec<f32>>,
+    /// `[tokens or patches, dim]`
+    pub(crate) position_embedding: Option<Vec<f32>>,
+    pub(crate) pre_norm: Option<Norm>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Option<Norm>,
+    pub(crate) fc_norm: Option<Norm>,
+    pub(crate) head: Option<Linear>,
+    pub(crate) head_distilled: Option<Linear>,
+}
+
+impl Weights {
+    /// Lays out the tensors of `container`, whose set matches its config, for `isa`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] naming the tensor when one is missing or unusable.
+    pub(crate) fn new(container: &Container, isa: Isa) -> Result<Self, Error> {
+        let config = &container.manifest().config;
+        let source = Source { container, config, isa };
+        let blocks = (0..config.depth).map(|index| source.block(index)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            patch_embed: source.linear("patch_embed.proj")?,
+            class_token: source.optional_vector("cls_token")?,
+            distillation_token: source.optional_vector("dist_token")?,
+            register_tokens: source.optional_vector("reg_token")?,
+            position_embedding: source.optional_vector("pos_embed")?,
+            pre_norm: source.optional_norm("norm_pre")?,
+            blocks,
+            norm: source.optional_norm("norm")?,
+            fc_norm: source.optional_norm("fc_norm")?,
+            head: source.optional_linear("head")?,
+            head_distilled: source.optional_linear("head_dist")?,
+        })
+    }
+
+    /// Every linear layer, with its name, in the order of the forward pass.
+    pub(crate) fn linears(&self) -> Vec<(String, &Linear)> {
+        let mut linears = vec![("patch_embed.proj".to_owned(), &self.patch_embed)];
+        for (index, block) in self.blocks.iter().enumerate() {
+            let layers = [
+                ("attn.qkv", &block.qkv),
+                ("attn.proj", &block.proj),
+                ("mlp.fc1", &block.fc1),
+                ("mlp.fc2", &block.fc2),
+            ];
+            linears.extend(layers.map(|(name, linear)| (format!("blocks.{index}.{name}"), linear)));
+        }
+        linears.extend(self.head.as_ref().map(|linear| ("head".to_owned(), linear)));
+        linears.extend(self.head_distilled.as_ref().map(|linear| ("head_dist".to_owned(), linear)));
+        linears
+    }
+
+    /// Whether any layer has an integer kernel.
+    pub(crate) fn has_int8(&self) -> bool {
+        self.linears().iter().any(|(_, linear)| linear.weight.supports_int8())
+    }
+
+    /// Names of the kernels of the blocks' layers, each once, in order of appearance.
+    pub(crate) fn kernels(&self, arithmetic: Arithmetic) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for block in &self.blocks {
+            for linear in [&block.qkv, &block.proj, &block.fc1, &block.fc2] {
+                let name = linear.kernel(arithmetic);
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names.join("+")
+    }
+
+    /// Bytes that the weights occupy in memory.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let norms = self.blocks.iter().flat_map(Block::norms);
+        let norms = norms.chain([&self.pre_norm, &self.norm, &self.fc_norm].into_iter().flatten());
+        let scales = self.blocks.iter().flat_map(|block| [&block.layer_scale1, &block.layer_scale2]);
+        let tokens = [
+            &self.class_token,
+            &self.distillation_token,
+            &self.register_tokens,
+            &self.position_embedding,
+        ];
+        let matrices: usize =
+            self.linears().iter().map(|(_, linear)| linear.weight.resident_bytes()).sum();
+        let biases: usize = self.linears().iter().map(|(_, linear)| length(&linear.bias)).sum();
+        let vectors = norms.map(|norm| norm.gamma.len() + norm.beta.len()).sum::<usize>()
+            + scales.chain(tokens).map(length).sum::<usize>()
+            + biases;
+        matrices + vectors * size_of::<f32>()
+    }
+}
+
+fn length(vector: &Option<Vec<f32>>) -> usize {
+    vector.as_ref().map_or(0, Vec::len)
+}
+
+impl Linear {
+    /// Name of the kernel that multiplies with this layer in `arithmetic`.
+    pub(crate) fn kernel(&self, arithmetic: Arithmetic) -> String {
+        let integer = arithmetic == Arithmetic::Int8 && self.weight.supports_int8();
+        self.weight.kernel_name(if integer { Arithmetic::Int8 } else { Arithmetic::F32 })
+    }
+}
+
+impl Block {
+    fn norms(&self) -> impl Iterator<Item = &Norm> {
+        [&self.norm1, &self.norm2].into_iter().chain(&self.q_norm).chain(&self.k_norm)
+    }
+}
+
+/// Where the weights come from.
+struct Source<'a> {
+    container: &'a Container,
+    config: &'a VitConfig,
+    isa: Isa,
+}
+
+impl Source<'_> {
+    fn block(&self, index: u32) -> Result<Block, Error> {
+        let name = |part: &str| format!("blocks.{index}.{part}");
+        Ok(Block {
+            norm1: self.norm(&name("norm1"))?,
+            qkv: self.linear(&name("attn.qkv"))?,
+            q_norm: self.optional_norm(&name("attn.q_norm"))?,
+            k_norm: self.optional_norm(&name("attn.k_norm"))?,
+            proj: self.linear(&name("attn.proj"))?,
+            layer_scale1: self.optional_vector(&name("ls1.gamma"))?,
+            norm2: self.norm(&name("norm2"))?,
+            fc1: self.linear(&name("mlp.fc1"))?,
+            activation: match self.config.activation {
+                Activation::GeluErf => KernelActivation::GeluErf,
+                Activation::GeluTanh => KernelActivation::GeluTanh,
+                Activation::QuickGelu => KernelActivation::QuickGelu,
+            },
+            fc2: self.linear(&name("mlp.fc2"))?,
+            layer_scale2: self.optional_vector(&name("ls2.gamma"))?,
+        })
+    }
+
+    fn linear(&self, name: &str) -> Result<Linear, Error> {
+        Ok(Linear {
+            weight: self.matrix(&format!("{name}.weight"))?,
+            bias: self.optional_vector(&format!("{name}.bias"))?,
+        })
+    }
+
+    fn optional_linear(&self, name: &str) -> Result<Option<Linear>, Error> {
+        let present = self.container.tensor(&format!("{name}.weight")).is_some();
+        present.then(|| self.linear(name)).transpose()
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm, Error> {
+        Ok(Norm {
+            gamma: dequantized(self.container, &format!("{name}.weight"))?,
+            beta: dequantized(self.container, &format!("{name}.bias"))?,
+            epsilon: self.config.norm_epsilon,
+        })
+    }
+
+    fn optional_norm(&self, name: &str) -> Result<Option<Norm>, Error> {
+        let present = self.container.tensor(&format!("{name}.weight")).is_some();
+        present.then(|| self.norm(name)).transpose()
+    }
+
+    fn optional_vector(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let present = self.container.tensor(name).is_some();
+        present.then(|| dequantized(self.container, name)).transpose()
+    }
+}
+
+impl Source<'_> {
+    fn matrix(&self, name: &str) -> Result<Matrix, Error> {
+        let tensor = require(self.container, name)?;
+        let (n, k) = matrix_shape(&tensor.entry.shape);
+        let matrix = match tensor.entry.encoding {
+            Encoding::F32 => Matrix::from_f32(self.isa, n, k, &f32_values(tensor.bytes)),
+            Encoding::F16 => Matrix::from_f16(self.isa, n, k, &f16_values(tensor.bytes)),
+            Encoding::Codes(width) => {
+                let scale = dequantized(self.container, &format!("{name}.scale"))?;
+                let offset = dequantized(self.container, &format!("{name}.offset"))?;
+                Matrix::from_codes(self.isa, width.into(), n, k, tensor.bytes, &scale, &offset)
+            }
+        };
+        matrix.map_err(|error| {
+            Error::new(ErrorKind::Invalid, "cannot lay out the matrix")
+                .at_tensor(name)
+                .with_source(error)
+        })
+    }
+}
+
+/// The values of a tensor in `f32`, codes expanded to `scale * code + offset`.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] naming the tensor when it or a companion is missing, or its codes are bad.
+pub(crate) fn dequantized(container: &Container, name: &str) -> Result<Vec<f32>, Error> {
+    let tensor = require(container, name)?;
+    match tensor.entry.encoding {
+        Encoding::F32 => Ok(f32_values(tensor.bytes).into_owned()),
+        Encoding::F16 => Ok(f16_values(tensor.bytes).iter().map(|value| value.to_f32()).collect()),
+        Encoding::Codes(width) => {
+            let (rows, columns) = matrix_shape(&tensor.entry.shape);
+            let codes = pack::unpack(Width::from(width), rows, columns, tensor.bytes);
+            let codes = codes.map_err(|error| {
+                Error::new(ErrorKind::Corrupt, "bad codes").at_tensor(name).with_source(error)
+            })?;
+            let scale = dequantized(container, &format!("{name}.scale"))?;
+            let offset = dequantized(container, &format!("{name}.offset"))?;
+            let rows = codes.chunks(columns.max(1)).zip(scale.iter().zip(&offset));
+            Ok(rows
+                .flat_map(|(row, (c, d))| row.iter().map(move |&code| c * f32::from(code) + d))
+                .collect())
+        }
+    }
+}
+
+fn require<'a>(container: &'a Container, name: &str) -> Result<TensorView<'a>, Error> {
+    container
+        .tensor(name)
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name))
+}
+
+/// Rows and columns of a weight: outputs and the product of the other dimensions.
+fn matrix_shape(shape: &[u32]) -> (usize, usize) {
+    let (first, rest) = shape.split_first().unwrap_or((&0, &[]));
+    (*first as usize, rest.iter().map(|&dimension| dimension as usize).product())
+}
+
+/// The numbers of little-endian bytes: borrowed where byte order and alignment allow it, so that loading
+/// needs no second copy of a float matrix.
+fn f32_values(bytes: &[u8]) -> Cow<'_, [f32]> {
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
+        _ => bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
+    }
+}
+
+fn f16_values(bytes: &[u8]) -> Cow<'_, [f16]> {
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
+        _ => bytes.as_chunks().0.iter().map(|chunk| f16::from_le_bytes(*chunk)).collect(),
+    }
+}

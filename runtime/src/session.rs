@@ -1,0 +1,198 @@
+//! Sessions: a model together with what one thread of inference needs.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use fresnel_kernels::Arithmetic;
+
+use crate::error::{Error, ErrorKind};
+use crate::exec::Sizes;
+use crate::exec::auto;
+use crate::exec::cpu::Executor;
+use crate::model::Model;
+
+/// Default of [`SessionOptions::int8_agreement`], in percent.
+pub const DEFAULT_INT8_AGREEMENT: f64 = 95.0;
+
+/// Name of the measured value that tells how often `int8` and `f32` agree in their first class, in
+/// percent of the calibration images.
+pub const INT8_AGREEMENT: &str = "int8_agreement";
+
+/// Arithmetic of the activations. Weights keep their width in every mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Compute {
+    /// `int8` where the file records that it agrees with `f32` and this machine runs it faster, else `f32`
+    #[default]
+    Auto,
+    /// Float activations: the reference
+    F32,
+    /// 16-bit activations with float accumulation
+    Half,
+    /// Activations quantised to 8 bit per token, integer products; float layers stay in float
+    Int8,
+}
+
+impl Compute {
+    /// `auto`, `f32`, `half` or `int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Half => "half",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl fmt::Display for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Compute {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        [Self::Auto, Self::F32, Self::Half, Self::Int8]
+            .into_iter()
+            .find(|compute| compute.name() == text)
+            .ok_or_else(|| {
+                let message = format!("expected compute auto, f32, half or int8, found {text:?}");
+                Error::new(ErrorKind::Input, message)
+            })
+    }
+}
+
+/// How a [`Session`] computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionOptions {
+    /// Threads; 0 = one per core. Results do not depend on it.
+    pub threads: usize,
+    /// Arithmetic of the activations.
+    pub compute: Compute,
+    /// [`Compute::Auto`] considers `int8` when the file records at least this agreement, in percent.
+    pub int8_agreement: f64,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { threads: 0, compute: Compute::Auto, int8_agreement: DEFAULT_INT8_AGREEMENT }
+    }
+}
+
+/// Runs a [`Model`]: its threads and its buffers, which are allocated by the first run and reused by
+/// the following ones. For parallel callers, one session each; the model is shared.
+pub struct Session {
+    model: Arc<Model>,
+    executor: Executor,
+    arithmetic: Arithmetic,
+}
+
+impl Session {
+    /// A session on `model`.
+    ///
+    /// [`Compute::Auto`] is resolved here; where the file permits `int8`, the first session of a model
+    /// with a given number of threads times one block in both modes (about a tenth of a second for a
+    /// large model), later ones reuse the outcome.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for [`Compute::Half`], [`ErrorKind::Device`] when the threads cannot
+    /// be started, [`ErrorKind::Limit`] when one image needs more memory than a session may use.
+    pub fn new(model: &Arc<Model>, options: SessionOptions) -> Result<Self, Error> {
+        let sizes = Sizes::new(model.config());
+        let mut executor = Executor::new(sizes, options.threads, model.isa())?;
+        let arithmetic = match options.compute {
+            Compute::F32 => Arithmetic::F32,
+            Compute::Int8 => Arithmetic::Int8,
+            Compute::Half => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "compute half is not available here: use f32, int8 or auto",
+                ));
+            }
+            Compute::Auto => resolve_auto(model, &mut executor, options.int8_agreement)?,
+        };
+        Ok(Self { model: Arc::clone(model), executor, arithmetic })
+    }
+
+    /// Runs `batch` images and returns `[batch, outputs]`: logits, or features of a model without
+    /// classes. `pixels` is `[batch, channels, height, width]`, preprocessed. Large batches run in
+    /// passes of a few images, so that memory does not grow with the batch; each image's result is
+    /// the same in any batch. The result is finite unless the model's own weights overflow `f32`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] when the number of pixels is not that of `batch` images, or a pixel is not
+    /// a finite number (the message names its index); [`ErrorKind::Limit`] when memory cannot be had.
+    pub fn run(&mut self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+        let config = self.model.config();
+        let [height, width] = config.image_size;
+        let shape = format!("[{batch}, {}, {height}, {width}]", config.in_channels);
+        let expected = Sizes::new(config).image().checked_mul(batch);
+        if expected != Some(pixels.len()) {
+            return Err(Error::new(
+                ErrorKind::Input,
+                format!("expected pixels of shape {shape}, found {} numbers", pixels.len()),
+            ));
+        }
+        if let Some(index) = pixels.iter().position(|pixel| !pixel.is_finite()) {
+            return Err(Error::new(
+                ErrorKind::Input,
+                format!("pixel {index} of {shape} is {}, expected a finite number", pixels[index]),
+            ));
+        }
+        let mut out = Vec::new();
+        self.executor.forward(&self.model, self.arithmetic, pixels, &mut out)?;
+        Ok(out)
+    }
+
+    /// The model that the session runs.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The arithmetic in use; never [`Compute::Auto`].
+    pub fn compute(&self) -> Compute {
+        match self.arithmetic {
+            Arithmetic::F32 => Compute::F32,
+            Arithmetic::Int8 => Compute::Int8,
+        }
+    }
+
+    /// Names of the kernels that the blocks run on, each once, separated by `+`.
+    pub fn kernel(&self) -> String {
+        self.model.weights().kernels(self.arithmetic)
+    }
+
+    /// Threads in use.
+    pub fn threads(&self) -> usize {
+        self.executor.threads()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("architecture", &self.model.config().architecture)
+            .field("compute", &self.compute())
+            .field("threads", &self.threads())
+            .finish_non_exhaustive()
+    }
+}
+
+fn resolve_auto(
+    model: &Model,
+    executor: &mut Executor,
+    threshold: f64,
+) -> Result<Arithmetic, Error> {
+    let agreement = model.measured(INT8_AGREEMENT);
+    if !agreement.is_some_and(|agreement| agreement >= threshold) || !model.weights().has_int8() {
+        return Ok(Arithmetic::F32);
+    }
+    model.fastest(executor.threads(), || auto::fastest(executor, model))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! What the whole-program tests share: fixtures, the large real data where it is at hand, devices.
+
+use std::path::{Path, PathBuf};
+
+use fresnel_quantizer::device::Device;
+
+/// A file or folder of `tests/fixtures`.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// The real checkpoints and photographs that are too large or not free to lie in the repository:
+/// `models/` and `images/` under `FRESNEL_SHARED`, or under `shared` beside the checkout.
+///
+/// Returns `None`, and says that `test` is skipped, where they are not at hand.
+///
+/// # Panics
+/// Panics if `FRESNEL_SHARED` names a folder that is not there.
+pub fn real_data(test: &str) -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("FRESNEL_SHARED") {
+        let folder = PathBuf::from(folder);
+        assert!(folder.is_dir(), "FRESNEL_SHARED: no folder {}", folder.display());
+        return Some(folder);
+    }
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    if beside.join("models").is_dir() {
+        return Some(beside);
+    }
+    println!("{test}: skipped, needs real weights and photographs (set FRESNEL_SHARED)");
+    None
+}
+
+/// Every device the host has: the CPU, and the GPU (software renderers included).
+///
+/// # Panics
+/// Panics where there is no GPU and `FRESNEL_REQUIRE_GPU` is set; without it the GPU is reported
+/// as skipped.
+pub fn devices(test: &str) -> Vec<Device> {
+    let mut devices = vec![Device::cpu()];
+    match Device::gpu() {
+        Ok(gpu) => devices.push(gpu),
+        Err(error) if std::env::var_os("FRESNEL_REQUIRE_GPU").is_some() => {
+            panic!("{test}: FRESNEL_REQUIRE_GPU is set, but {error}");
+        }
+        Err(error) => println!("{test}: GPU skipped, {error}"),
+    }
+    devices
+}
