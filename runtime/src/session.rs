@@ -137,7 +137,7 @@ impl Session {
                 format!("expected pixels of shape {shape}, found {} numbers", pixels.len()),
             ));
         }
-        if let Some(index) = pixels.iter().position(|pixel| !pixel.is_finite()) {
+        if let Some(index) = first_non_finite(pixels) {
             return Err(Error::new(
                 ErrorKind::Input,
                 format!("pixel {index} of {shape} is {}, expected a finite number", pixels[index]),
@@ -180,6 +180,19 @@ impl fmt::Debug for Session {
             .field("threads", &self.threads())
             .finish_non_exhaustive()
     }
+}
+
+/// Index of the first number that is not finite. Whole blocks are looked at without a branch per number,
+/// which is several times as fast.
+fn first_non_finite(pixels: &[f32]) -> Option<usize> {
+    const BLOCK: usize = 4096;
+    let block = pixels.chunks(BLOCK).position(|block| {
+        // Infinity and NaN have the largest bit patterns once the sign is gone.
+        let largest = block.iter().fold(0, |max, pixel| (pixel.to_bits() & 0x7fff_ffff).max(max));
+        largest >= f32::INFINITY.to_bits()
+    })?;
+    let start = block * BLOCK;
+    pixels[start..].iter().position(|pixel| !pixel.is_finite()).map(|index| start + index)
 }
 
 fn resolve_auto(

@@ -127,7 +127,10 @@ impl Folder {
         let output = self.run(arguments);
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {message}");
-        assert!(message.starts_with("error: ") && message.contains(text), "{arguments:?}: {message}");
+        assert!(
+            message.starts_with("error: ") && message.contains(text),
+            "{arguments:?}: {message}"
+        );
         assert_eq!(message.lines().count(), 1, "{message}");
         assert!(output.stdout.is_empty());
 
@@ -171,7 +174,15 @@ fn run_writes_logits_and_overwrites_only_by_force() {
     assert_eq!(logits(&folder.path("out.safetensors")).1, first);
 
     folder.fails(
-        &["run", "model.fresnel", "--input", "input.safetensors", "--output", "input.safetensors", "--force"],
+        &[
+            "run",
+            "model.fresnel",
+            "--input",
+            "input.safetensors",
+            "--output",
+            "input.safetensors",
+            "--force",
+        ],
         4,
         "is an input of this command",
     );
@@ -195,11 +206,21 @@ fn bad_inputs_leave_no_output() {
 
     let input = |file| ["run", "model.fresnel", "--input", file, "--output", "out.safetensors"];
     folder.fails(&input("nan.safetensors"), 3, "pixel 17 ");
-    folder.fails(&input("shape.safetensors"), 3, "expected shape [batch, 3, 8, 8], found [1, 3, 4, 16]");
-    folder.fails(&input("name.safetensors"), 3, "expected a tensor named \"input\", found [\"pixels\"]");
+    folder.fails(
+        &input("shape.safetensors"),
+        3,
+        "expected shape [batch, 3, 8, 8], found [1, 3, 4, 16]",
+    );
+    folder.fails(
+        &input("name.safetensors"),
+        3,
+        "expected a tensor named \"input\", found [\"pixels\"]",
+    );
     folder.fails(&input("text.safetensors"), 3, "not a safetensors file");
     folder.fails(&input("missing.safetensors"), 4, "missing.safetensors");
-    for (model, exit) in [("short.fresnel", 3), ("flipped.fresnel", 3), ("missing.fresnel", 4), ("picture.png", 3)] {
+    for (model, exit) in
+        [("short.fresnel", 3), ("flipped.fresnel", 3), ("missing.fresnel", 4), ("picture.png", 3)]
+    {
         let arguments =
             ["run", model, "--input", "input.safetensors", "--output", "out.safetensors"];
         folder.fails(&arguments, exit, model);
@@ -220,8 +241,15 @@ fn bad_inputs_leave_no_output() {
 #[test]
 fn classify_names_classes() {
     let folder = Folder::new();
-    let report =
-        folder.json(&["classify", "model.fresnel", "picture.png", "picture.png", "--top", "2", "--json"]);
+    let report = folder.json(&[
+        "classify",
+        "model.fresnel",
+        "picture.png",
+        "picture.png",
+        "--top",
+        "2",
+        "--json",
+    ]);
     let images = report["images"].as_array().unwrap();
     assert_eq!(images.len(), 2);
     let classes = images[0]["classes"].as_array().unwrap();
@@ -241,8 +269,18 @@ fn classify_names_classes() {
 fn bench_reports_one_object_per_model_and_mode() {
     let folder = Folder::new();
     let arguments = [
-        "bench", "model.fresnel", "model.fresnel", "--compute", "f32,int8", "--threads", "1", "--batch",
-        "2", "--iterations", "3", "--json",
+        "bench",
+        "model.fresnel",
+        "model.fresnel",
+        "--compute",
+        "f32,int8",
+        "--threads",
+        "1",
+        "--batch",
+        "2",
+        "--iterations",
+        "3",
+        "--json",
     ];
     let output = folder.run(&arguments);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -275,7 +313,8 @@ fn inspect_and_verify_describe_the_file() {
     let qkv = layers.iter().find(|layer| layer["name"] == "blocks.0.attn.qkv.weight").unwrap();
     assert_eq!(qkv["shape"], serde_json::json!([24, 8]));
     assert_eq!((qkv["bits"].as_f64(), qkv["bytes"].as_u64()), (Some(32.0), Some(768)));
-    let text = String::from_utf8(folder.run(&["inspect", "model.fresnel", "--kernels"]).stdout).unwrap();
+    let text =
+        String::from_utf8(folder.run(&["inspect", "model.fresnel", "--kernels"]).stdout).unwrap();
     assert!(text.contains("blocks.0.mlp.fc2") && text.contains("-w32a32-"), "{text}");
 
     assert_eq!(folder.json(&["verify", "model.fresnel", "--json"])["valid"], true);
@@ -290,7 +329,9 @@ fn usage_errors_exit_with_2() {
     ] {
         folder.fails(arguments, 2, "must be at least 1");
     }
-    for arguments in [&["run", "model.fresnel"][..], &["classify"], &["bench", "--compute", "f64"], &["fly"]] {
+    for arguments in
+        [&["run", "model.fresnel"][..], &["classify"], &["bench", "--compute", "f64"], &["fly"]]
+    {
         let output = folder.run(&[arguments, &["--json"]].concat());
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let object: Value = serde_json::from_slice(&output.stdout).unwrap();

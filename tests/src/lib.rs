@@ -1,5 +1,7 @@
 //! What the whole-program tests share: fixtures, the large real data where it is at hand, devices.
 
+pub mod programs;
+
 use std::path::{Path, PathBuf};
 
 use fresnel_quantizer::device::Device;

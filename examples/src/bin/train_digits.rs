@@ -2,7 +2,8 @@
 //!
 //! With `--validate`, trains on digits 0 to 7,999 and prints the accuracy on 8,000 to 8,999 as it
 //! goes: this is how settings are chosen. Without it, trains on all 9,000 and evaluates the held-out
-//! last 1,000 once, at the end.
+//! last 1,000 once, at the end. Progress goes to standard error, the final accuracy to standard
+//! output.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,13 +20,19 @@ use fresnel_examples::digits::{Digits, Error, HELD_OUT, TRAINING, VALIDATION, ch
 ///
 /// Writes model.safetensors and config.json, as timm names things.
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:\n  train_digits mnist.npz --output quantizer/assets/digits")]
+#[command(
+    after_help = "Examples:\n  train_digits mnist.npz --validate --epochs 30\n  \
+    train_digits mnist.npz --output quantizer/assets/digits --force"
+)]
 struct Arguments {
     /// The archive: an .npz with images u8 [10000, 28, 28] and labels u8 [10000]
     archive: PathBuf,
     /// Folder for model.safetensors and config.json
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Replace a model that is already in the folder
+    #[arg(long)]
+    force: bool,
     /// Train on the first 8,000 digits and validate on the next 1,000; the held-out ones stay unseen
     #[arg(long)]
     validate: bool,
@@ -36,7 +43,7 @@ struct Arguments {
     #[arg(long, default_value_t = 120)]
     epochs: usize,
     /// Digits of an optimizer step
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 50)]
     batch_size: usize,
     /// Highest learning rate
     #[arg(long, default_value_t = 1e-3)]
@@ -60,13 +67,13 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Side of a patch in pixels
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 7)]
     patch_size: usize,
     /// Width of a token
     #[arg(long, default_value_t = 64)]
     embed_dim: usize,
     /// Number of blocks
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 6)]
     depth: usize,
     /// Attention heads
     #[arg(long, default_value_t = 4)]
@@ -112,6 +119,9 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         seed: arguments.seed,
     };
     let digits = Digits::read_whole(&arguments.archive)?;
+    if let Some(directory) = &arguments.output {
+        checkpoint::prepare(directory, arguments.force)?;
+    }
     let range = if arguments.validate {
         TRAINING.start..VALIDATION.start
     } else {

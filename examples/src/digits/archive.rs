@@ -1,4 +1,4 @@
-//! Reader of the MNIST archive: a NumPy `.npz` (a [zip] of `.npy` arrays) with two arrays.
+//! Reader of the MNIST archive: a NumPy `.npz` (a zip of `.npy` arrays) with two arrays.
 //!
 //! | member       | dtype | shape         | meaning                                  |
 //! |--------------|-------|---------------|------------------------------------------|

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -22,20 +22,40 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// Configuration, by the hub's file name.
 pub const CONFIG_FILE: &str = "config.json";
 
-/// Writes both files into `directory`, which is created when it does not exist. Each file is
-/// replaced as a whole or not at all.
+/// Makes sure, before a long training, that it can be written to `directory`: creates the
+/// directory and a file in it that is removed again.
 ///
 /// # Errors
-/// [`Error::Write`] when the directory or a file cannot be written.
+/// [`Error::Write`] when that fails, [`Error::Options`] when there is a model already and `force` is
+/// not set.
+pub fn prepare(directory: &Path, force: bool) -> Result<(), Error> {
+    let existing = directory.join(WEIGHTS_FILE);
+    if existing.exists() && !force {
+        return Err(Error::Options(format!(
+            "{} exists already; name another folder or replace it with --force",
+            existing.display()
+        )));
+    }
+    let trial = partial_path(&existing);
+    fs::create_dir_all(directory)
+        .and_then(|()| File::create(&trial))
+        .and_then(|_| fs::remove_file(&trial))
+        .map_err(|source| Error::Write {
+            path: directory.to_owned(),
+            source,
+        })
+}
+
+/// Writes both files into `directory`, which must exist. Each file is replaced as a whole or not at
+/// all.
+///
+/// # Errors
+/// [`Error::Write`] when a file cannot be written.
 pub fn write(
     directory: &Path,
     architecture: Architecture,
     tensors: &[NamedTensor],
 ) -> Result<(), Error> {
-    fs::create_dir_all(directory).map_err(|source| Error::Write {
-        path: directory.to_owned(),
-        source,
-    })?;
     let mut config = serde_json::to_string_pretty(&config(architecture)).expect("JSON values");
     config.push('\n');
     write_file(&directory.join(WEIGHTS_FILE), &weights(tensors))?;
@@ -98,10 +118,7 @@ fn weights(tensors: &[NamedTensor]) -> Vec<u8> {
 /// # Errors
 /// [`Error::Write`]; the sibling is removed.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
+    let partial = partial_path(path);
     let written = File::create(&partial)
         .and_then(|mut file| {
             file.write_all(bytes)?;
@@ -116,6 +133,14 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
             source,
         }
     })
+}
+
+/// A hidden sibling of `path` that no other process uses.
+fn partial_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.partial", std::process::id()));
+    path.with_file_name(name)
 }
 
 #[cfg(test)]
@@ -193,6 +218,18 @@ mod tests {
         let text = config(SMALL).to_string();
         assert!(text.contains("\"mean\":[0.1307]"), "{text}");
         assert!(text.contains("\"std\":[0.3081]"), "{text}");
+    }
+
+    #[test]
+    fn an_existing_model_is_replaced_only_when_asked_for() {
+        let directory = std::env::temp_dir().join(format!("fresnel-model-{}", std::process::id()));
+        prepare(&directory, false).unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+        write(&directory, SMALL, &tensors()).unwrap();
+        assert!(matches!(prepare(&directory, false), Err(Error::Options(_))));
+        prepare(&directory, true).unwrap();
+        assert!(prepare(&directory.join(CONFIG_FILE), true).is_err());
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

@@ -185,6 +185,7 @@ fn expand_byte_planes<const LANES: usize>(words: &[[u32; LANES]], out: &mut [[u3
 
 /// Expands 8-bit codes to 16-bit halves, two input features to a word: `[depth / 2][LANES]`, features 0 and 2 of a group of
 /// four before 1 and 3.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[inline(always)]
 pub(crate) fn expand_halves<const LANES: usize>(words: &[u32], out: &mut [u32]) {
     let (words, _) = words.as_chunks::<LANES>();

@@ -109,3 +109,6 @@ impl FloatModel {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

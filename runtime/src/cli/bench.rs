@@ -93,7 +93,15 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
     if !output.json() {
         output.line(format_args!(
             "{:>10} {:>10} {:>10}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} file",
-            "median ms", "min ms", "images/s", "mode", "threads", "batch", "file bytes", "memory", "kernel"
+            "median ms",
+            "min ms",
+            "images/s",
+            "mode",
+            "threads",
+            "batch",
+            "file bytes",
+            "memory",
+            "kernel"
         ))?;
     }
     for contestant in &mut contestants {

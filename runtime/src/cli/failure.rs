@@ -101,7 +101,9 @@ impl From<Error> for Failure {
 
 /// Turns a command's result into an exit code, after printing a failure.
 pub fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
-    let Err(failure) = result else { return Exit::Ok.into() };
+    let Err(failure) = result else {
+        return Exit::Ok.into();
+    };
     if failure.exit != Exit::Ok {
         // A closed standard error leaves the exit code to tell.
         let _ = writeln!(io::stderr(), "error: {failure}");

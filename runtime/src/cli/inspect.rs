@@ -98,11 +98,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         "file {} bytes, arithmetic bound {bound} bytes ({excess:+.2} %)",
         model.file_bytes()
     ))?;
-    output.line(format_args!(
-        "in memory {} bytes ({})",
-        model.resident_bytes(),
-        model.isa().name()
-    ))
+    output.line(format_args!("in memory {} bytes ({})", model.resident_bytes(), model.isa().name()))
 }
 
 /// The demanded tensors in their order, companions added to the tensor that they belong to.
@@ -136,22 +132,21 @@ fn shape(entry: &TensorEntry) -> String {
 fn summary(config: &VitConfig, manifest: &Manifest) -> Vec<String> {
     let [height, width] = config.image_size;
     let [patch_height, patch_width] = config.patch_size;
-    let mut lines = vec![
-        format!(
-            "{}: {height} x {width} pixels, patches of {patch_height} x {patch_width}, {} tokens of {}, {} blocks, {} heads, {}",
-            config.architecture,
-            config.tokens(),
-            config.embed_dim,
-            config.depth,
-            config.num_heads,
-            match config.num_classes {
-                0 => "features".to_owned(),
-                classes => format!("{classes} classes"),
-            }
-        ),
-    ];
+    let mut lines = vec![format!(
+        "{}: {height} x {width} pixels, patches of {patch_height} x {patch_width}, {} tokens of {}, {} blocks, {} heads, {}",
+        config.architecture,
+        config.tokens(),
+        config.embed_dim,
+        config.depth,
+        config.num_heads,
+        match config.num_classes {
+            0 => "features".to_owned(),
+            classes => format!("{classes} classes"),
+        }
+    )];
     let pairs = |pairs: &[(String, String)]| {
-        let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let pairs: Vec<String> =
+            pairs.iter().map(|(key, value)| format!("{key} {value}")).collect();
         pairs.join(", ")
     };
     for (label, text) in [

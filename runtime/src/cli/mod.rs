@@ -80,11 +80,8 @@ pub(crate) struct MachineArgs {
 
 impl MachineArgs {
     fn session(&self, model: &Arc<Model>, compute: Compute) -> Result<Session, Error> {
-        let options = SessionOptions {
-            threads: self.threads,
-            compute,
-            int8_agreement: self.int8_agreement,
-        };
+        let options =
+            SessionOptions { threads: self.threads, compute, int8_agreement: self.int8_agreement };
         Session::new(model, options)
     }
 }

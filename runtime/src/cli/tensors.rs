@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f32>), Fa
 
 /// Writes the `f32` tensor `name` as the only one of a new file at `path`: whole or not at all.
 ///
-/// Refuses to replace a file unless `force`, and to replace one of `inputs` at all.
+/// Refuses to replace a file unless `force`.
 pub(super) fn write(
     path: &Path,
     name: &str,
@@ -53,16 +53,14 @@ pub(super) fn write(
 /// Refuses an `output` that exists (unless `force`) or that is one of `inputs` (always), before any
 /// work is done for it.
 pub(super) fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<(), Failure> {
-    let refuse = |text: &str| {
-        Err(Failure::new(Exit::Io, "exists", format!("{}: {text}", output.display())))
-    };
+    let refuse =
+        |text: &str| Err(Failure::new(Exit::Io, "exists", format!("{}: {text}", output.display())));
     if output.is_dir() {
         return refuse("is a directory, expected the name of a file");
     }
-    if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        if !directory.is_dir() {
-            return refuse("its directory does not exist");
-        }
+    let directory = output.parent().filter(|directory| !directory.as_os_str().is_empty());
+    if directory.is_some_and(|directory| !directory.is_dir()) {
+        return refuse("its directory does not exist");
     }
     if output.symlink_metadata().is_err() {
         return Ok(());
@@ -93,7 +91,15 @@ fn write_file(path: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let mut file = tempfile::Builder::new().prefix(".fresnel-").tempfile_in(&directory)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".fresnel-").suffix(".partial");
+    #[cfg(unix)]
+    {
+        // The permissions of an ordinary new file, as the umask has it.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(&directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     if force {

@@ -99,11 +99,14 @@ fn outputs_never_replace_inputs() {
     }
     fs::hard_link(path("input"), path("link")).unwrap();
     let check = |output: &str, force| {
-        tensors::check_output(&path(output), &[&path("input")], force).map_err(|failure| failure.exit())
+        tensors::check_output(&path(output), &[&path("input")], force)
+            .map_err(|failure| failure.exit())
     };
     assert_eq!(check("new", false), Ok(()));
     assert_eq!(check("other", true), Ok(()));
-    for (output, force) in [("other", false), ("input", true), ("link", true), (".", true), ("no/file", true)] {
+    for (output, force) in
+        [("other", false), ("input", true), ("link", true), (".", true), ("no/file", true)]
+    {
         assert_eq!(check(output, force), Err(Exit::Io), "{output}");
     }
 }

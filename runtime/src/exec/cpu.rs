@@ -12,13 +12,19 @@
 //! Bias, GELU, LayerScale and the residual are added in the matmuls' epilogues. A batch is cut into
 //! passes of a few images, so that memory is bounded whatever the batch and the buffers stay near the
 //! caches; an image's result does not depend on the pass that it falls into.
+//!
+//! In integer arithmetic every input is quantised with a zero point, from its smallest to its largest
+//! value. The step is never coarser than that of a symmetric grid and costs nothing more, since the
+//! epilogue knows the sums of the codes anyway. On DeiT-Tiny with 4-bit weights (round to nearest, 200
+//! calibration photographs) the relative error of the logits is 0.038, against 0.050 with symmetric
+//! grids for all inputs but the one-sided one of `fc2`, and 100 % instead of 97.5 % of the first
+//! classes are those of float arithmetic; at 3 bit 99 % instead of 94.5 %.
 
 use std::mem::swap;
 use std::sync::Arc;
 
 use fresnel_kernels::{
-    Arithmetic, Epilogue, Isa, Pool, QuantizedActivations, matmul_f32, matmul_int8,
-    ops,
+    Arithmetic, Epilogue, Isa, Pool, QuantizedActivations, matmul_f32, matmul_int8, ops,
 };
 
 use super::patches::{Sizes, assemble, gather, pool};
@@ -30,14 +36,6 @@ use crate::model::weights::{Block, Linear, Norm};
 const ROWS_PER_PASS: usize = 512;
 /// Largest arena that a session allocates.
 const MAX_ARENA_BYTES: usize = 8 << 30;
-
-/// How an input is quantised for integer products.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Range {
-    Symmetric,
-    /// With a zero point: for the one-sided input of the MLP's second layer.
-    Asymmetric,
-}
 
 /// Thread pool and buffers of one session.
 pub(crate) struct Executor {
@@ -163,7 +161,7 @@ impl Executor {
         }
         let linear = &model.weights().patch_embed;
         let mut multiply = Multiply { pool, arithmetic, quantized: &mut arena.quantized };
-        multiply.run(patches, rows, linear, Range::Symmetric, Epilogue::default(), embedded);
+        multiply.run(patches, rows, linear, Epilogue::default(), embedded);
         for (embedded, x) in embedded
             .chunks_exact(sizes.patches * sizes.dim)
             .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
@@ -184,7 +182,7 @@ impl Executor {
 
         normalize(pool, &block.norm1, x_rows, narrow);
         let qkv = &mut wide[..3 * stream];
-        multiply.run(narrow, rows, &block.qkv, Range::Symmetric, Epilogue::default(), qkv);
+        multiply.run(narrow, rows, &block.qkv, Epilogue::default(), qkv);
         if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
             normalize_heads(sizes, q, k, qkv);
         }
@@ -195,18 +193,18 @@ impl Executor {
             residual: Some(x_rows),
             ..Epilogue::default()
         };
-        multiply.run(narrow, rows, &block.proj, Range::Symmetric, epilogue, y_rows);
+        multiply.run(narrow, rows, &block.proj, epilogue, y_rows);
 
         normalize(pool, &block.norm2, y_rows, narrow);
         let hidden = &mut wide[..rows * sizes.hidden];
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
-        multiply.run(narrow, rows, &block.fc1, Range::Symmetric, epilogue, hidden);
+        multiply.run(narrow, rows, &block.fc1, epilogue, hidden);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_deref(),
             residual: Some(y_rows),
             ..Epilogue::default()
         };
-        multiply.run(hidden, rows, &block.fc2, Range::Asymmetric, epilogue, x_rows);
+        multiply.run(hidden, rows, &block.fc2, epilogue, x_rows);
     }
 
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
@@ -224,7 +222,7 @@ impl Executor {
         let pooled = &mut narrow[..count * sizes.dim];
         let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
             Some(linear) => {
-                multiply.run(rows, count, linear, Range::Symmetric, Epilogue::default(), out);
+                multiply.run(rows, count, linear, Epilogue::default(), out);
             }
             None => out.copy_from_slice(rows),
         };
@@ -305,7 +303,6 @@ impl Multiply<'_> {
         a: &[f32],
         rows: usize,
         linear: &Linear,
-        range: Range,
         epilogue: Epilogue<'_>,
         out: &mut [f32],
     ) {
@@ -315,14 +312,7 @@ impl Multiply<'_> {
             matmul_f32(self.pool, a, rows, weight, &epilogue, out);
             return;
         }
-        match range {
-            Range::Symmetric => {
-                self.quantized.quantize_symmetric(self.pool, a, rows, weight.in_features());
-            }
-            Range::Asymmetric => {
-                self.quantized.quantize_asymmetric(self.pool, a, rows, weight.in_features());
-            }
-        }
+        self.quantized.quantize_asymmetric(self.pool, a, rows, weight.in_features());
         matmul_int8(self.pool, self.quantized, weight, &epilogue, out);
     }
 }

@@ -13,13 +13,8 @@ const FLOAT_TOLERANCE: f64 = 1e-5;
 /// errors out, and tiny models have few terms per sum: trained models are an order of magnitude better.
 const INTEGER_TOLERANCE: f64 = 0.1;
 
-const CODES: [CodeWidth; 5] = [
-    CodeWidth::Ternary,
-    CodeWidth::Two,
-    CodeWidth::Three,
-    CodeWidth::Four,
-    CodeWidth::Eight,
-];
+const CODES: [CodeWidth; 5] =
+    [CodeWidth::Ternary, CodeWidth::Two, CodeWidth::Three, CodeWidth::Four, CodeWidth::Eight];
 
 const BATCH: usize = 3;
 

@@ -77,10 +77,7 @@ pub fn list(path: impl AsRef<Path>) -> Result<Listing, Error> {
         list_csv(path).map_err(|error| error.at_path(path))?
     } else if has_extension(path, &EXTENSIONS) {
         Listing {
-            items: vec![Item {
-                path: path.to_path_buf(),
-                label: None,
-            }],
+            items: vec![Item { path: path.to_path_buf(), label: None }],
             ..Listing::default()
         }
     } else {
@@ -91,10 +88,8 @@ pub fn list(path: impl AsRef<Path>) -> Result<Listing, Error> {
         .at_path(path));
     };
     if listing.items.is_empty() {
-        let mut message = format!(
-            "found no .jpg, .jpeg or .png picture ({} other files)",
-            listing.other_files
-        );
+        let mut message =
+            format!("found no .jpg, .jpeg or .png picture ({} other files)", listing.other_files);
         if let Some(error) = listing.unreadable.first() {
             let count = listing.unreadable.len();
             message.push_str(&format!("; {count} entries could not be read, first: {error}"));
@@ -140,10 +135,7 @@ fn list_folder(root: &Path) -> Result<Listing, Error> {
             listing.empty_classes.push(name.clone());
         }
         listing.classes.push(name);
-        listing.items.extend(pictures.into_iter().map(|path| Item {
-            path,
-            label: Some(label),
-        }));
+        listing.items.extend(pictures.into_iter().map(|path| Item { path, label: Some(label) }));
     }
     Ok(listing)
 }
@@ -252,7 +244,10 @@ fn list_csv(path: &Path) -> Result<Listing, Error> {
         at_line(line, "expected UTF-8 text: save the list as UTF-8").with_source(error)
     })?;
     let mut records = csv::Records::new(text);
-    let header = records.next().transpose()?.ok_or_else(|| at_line(1, "expected a header, found nothing"))?;
+    let header = records
+        .next()
+        .transpose()?
+        .ok_or_else(|| at_line(1, "expected a header, found nothing"))?;
     let column = |name: &str| {
         let mut fields = header.fields.iter();
         fields.position(|field| field.trim().eq_ignore_ascii_case(name))
@@ -308,10 +303,7 @@ fn list_csv(path: &Path) -> Result<Listing, Error> {
                 })
             })
             .transpose()?;
-        items.push(Item {
-            path: picture,
-            label,
-        });
+        items.push(Item { path: picture, label });
     }
     if items.is_empty() {
         return Err(Error::new(
@@ -319,10 +311,7 @@ fn list_csv(path: &Path) -> Result<Listing, Error> {
             "expected at least one picture below the header, found none",
         ));
     }
-    Ok(Listing {
-        items,
-        ..Listing::default()
-    })
+    Ok(Listing { items, ..Listing::default() })
 }
 
 /// A mistake in a CSV.

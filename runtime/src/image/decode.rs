@@ -51,11 +51,7 @@ impl Default for DecodeLimits {
     /// Sides of 65,535 (all that a JPEG can state), 89,478,485 pixels (where Pillow starts to warn
     /// of a decompression bomb), files of 256 MiB.
     fn default() -> Self {
-        Self {
-            max_side: 65_535,
-            max_pixels: 89_478_485,
-            max_file_bytes: 1 << 28,
-        }
+        Self { max_side: 65_535, max_pixels: 89_478_485, max_file_bytes: 1 << 28 }
     }
 }
 
@@ -155,10 +151,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io("cannot read", error))?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "a folder" } else { "a special file" };
-        return Err(Error::new(
-            ErrorKind::Input,
-            format!("expected a file, found {found}"),
-        ));
+        return Err(Error::new(ErrorKind::Input, format!("expected a file, found {found}")));
     }
     if metadata.len() > limit {
         return Err(file_too_long(metadata.len(), limit));
@@ -174,10 +167,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
 }
 
 fn file_too_long(found: u64, limit: u64) -> Error {
-    Error::new(
-        ErrorKind::Limit,
-        format!("expected a file of at most {limit} bytes, found {found}"),
-    )
+    Error::new(ErrorKind::Limit, format!("expected a file of at most {limit} bytes, found {found}"))
 }
 
 fn truncated(format: Format) -> Error {
@@ -216,10 +206,7 @@ fn sniff(bytes: &[u8]) -> Result<Format, Error> {
             }
         }
     };
-    Err(Error::new(
-        ErrorKind::Image,
-        format!("expected a JPEG or PNG picture, found {found}"),
-    ))
+    Err(Error::new(ErrorKind::Image, format!("expected a JPEG or PNG picture, found {found}")))
 }
 
 fn check_size(
@@ -273,9 +260,7 @@ fn finish(format: Format, decoder: impl ImageDecoder, color: ColorMode) -> Resul
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(length).map_err(|_| too_large())?;
     pixels.resize(length, 0);
-    decoder
-        .read_image(&mut pixels)
-        .map_err(|error| from_decoder(format, error))?;
+    decoder.read_image(&mut pixels).map_err(|error| from_decoder(format, error))?;
     let (native, pixels) = match kind {
         ColorType::L8 => (ColorMode::Grey, pixels),
         ColorType::Rgb8 => (ColorMode::Rgb, pixels),
@@ -340,8 +325,9 @@ fn from_decoder(format: Format, error: ImageError) -> Error {
             format!("the {name} file uses a feature that is not read: convert it"),
         )
         .with_source(error),
-        error => Error::new(ErrorKind::Image, format!("the {name} file is damaged"))
-            .with_source(error),
+        error => {
+            Error::new(ErrorKind::Image, format!("the {name} file is damaged")).with_source(error)
+        }
     }
 }
 

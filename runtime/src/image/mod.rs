@@ -8,9 +8,9 @@
 //!  .jpg / .png --decode--> Image (8-bit grey or RGB) --resize, crop--> Image --normalise--> [C,H,W] f32
 //! ```
 //!
-//! - [`decode`]: JPEG and PNG to 8-bit grey or RGB, with limits against hostile files;
-//! - [`resize`]: Pillow's resampling, byte for byte;
-//! - [`preprocess`]: timm's evaluation transform, value for value;
+//! - [`mod@decode`]: JPEG and PNG to 8-bit grey or RGB, with limits against hostile files;
+//! - [`mod@resize`]: Pillow's resampling, byte for byte;
+//! - [`mod@preprocess`]: timm's evaluation transform, value for value;
 //! - [`dataset`]: folders and CSV files as lists of (labelled) pictures.
 
 pub mod dataset;
@@ -98,12 +98,7 @@ impl Image {
                 ),
             ));
         }
-        Ok(Self {
-            width,
-            height,
-            color,
-            pixels,
-        })
+        Ok(Self { width, height, color, pixels })
     }
 
     /// Pixels per row.
@@ -139,11 +134,7 @@ impl Image {
                 pixels.iter().copied().map(luminance).collect()
             }
         };
-        Self {
-            color,
-            pixels,
-            ..self
-        }
+        Self { color, pixels, ..self }
     }
 }
 

@@ -69,20 +69,19 @@ impl Preprocessor {
         }
         let mut fill = [0; 3];
         let mut normalised = Vec::with_capacity(color.channels());
-        for channel in 0..color.channels() {
-            let mean = preprocessing.mean[channel];
-            let deviation = preprocessing.std[channel];
+        let statistics = preprocessing.mean.iter().zip(&preprocessing.std);
+        for ((&mean, &deviation), fill) in statistics.zip(&mut fill).take(color.channels()) {
             let values: [f32; 256] =
                 std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / deviation);
             if !values.iter().all(|value| value.is_finite()) || deviation <= 0.0 {
                 return invalid(format!(
-                    "expected a finite mean and a standard deviation above 0 for channel \
-                     {channel}, found {mean} and {deviation}"
+                    "expected a finite mean and a standard deviation above 0 for each channel, \
+                     found {mean} and {deviation}"
                 ));
             }
             if preprocessing.crop_mode == CropMode::Border {
                 // The cast saturates, should a mean lie outside of 0..=1.
-                fill[channel] = (255.0 * decimal(mean)).round_ties_even() as u8;
+                *fill = (255.0 * decimal(mean)).round_ties_even() as u8;
             }
             normalised.push(values);
         }
@@ -133,9 +132,7 @@ impl Preprocessor {
                 output.extend(bytes.map(|&byte| values[usize::from(byte)]));
                 output.extend(outside(width - cropped.left - cropped.image.width()));
             }
-            output.extend(outside(
-                (height - cropped.above - cropped.image.height()) * width,
-            ));
+            output.extend(outside((height - cropped.above - cropped.image.height()) * width));
         }
         Ok(output)
     }
@@ -271,20 +268,14 @@ impl Span {
     /// A crop of `wanted` pixels at the centre of `size` pixels, as torchvision places it.
     fn centred(size: u64, wanted: u32) -> Self {
         match u32::try_from(size) {
-            Ok(size) if size < wanted => Self {
-                before: (wanted - size) / 2,
-                first: 0,
-                count: size,
-            },
+            Ok(size) if size < wanted => {
+                Self { before: (wanted - size) / 2, first: 0, count: size }
+            }
             _ => {
                 let spare = size - u64::from(wanted);
                 // Half of the spare pixels; of an odd number, half rounded to even.
                 let half = spare / 2;
-                Self {
-                    before: 0,
-                    first: half + (spare % 2) * (half % 2),
-                    count: wanted,
-                }
+                Self { before: 0, first: half + (spare % 2) * (half % 2), count: wanted }
             }
         }
     }

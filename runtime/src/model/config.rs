@@ -104,10 +104,7 @@ impl VitConfig {
     pub fn grid(&self) -> [u32; 2] {
         let [height, width] = self.image_size;
         let [patch_height, patch_width] = self.patch_size;
-        [
-            height.checked_div(patch_height).unwrap_or(0),
-            width.checked_div(patch_width).unwrap_or(0),
-        ]
+        [height.checked_div(patch_height).unwrap_or(0), width.checked_div(patch_width).unwrap_or(0)]
     }
 
     /// Number of patches: the product of [`grid`](Self::grid), saturating.
@@ -130,11 +127,7 @@ impl VitConfig {
 
     /// Number of tokens that the position embedding covers.
     pub fn embedded_tokens(&self) -> u32 {
-        if self.no_embed_class {
-            self.patches()
-        } else {
-            self.tokens()
-        }
+        if self.no_embed_class { self.patches() } else { self.tokens() }
     }
 
     /// Width of an attention head; 0 where there are no heads.
@@ -144,11 +137,7 @@ impl VitConfig {
 
     /// Width of the output: the classes, or `embed_dim` for a model without head.
     pub fn output_features(&self) -> u32 {
-        if self.num_classes == 0 {
-            self.embed_dim
-        } else {
-            self.num_classes
-        }
+        if self.num_classes == 0 { self.embed_dim } else { self.num_classes }
     }
 
     /// Whether the last LayerNorm is `norm`, before the pooling.
@@ -207,10 +196,7 @@ impl VitConfig {
             }
         }
         if self.in_channels != 1 && self.in_channels != 3 {
-            return Err(invalid(format!(
-                "in_channels must be 1 or 3, found {}",
-                self.in_channels
-            )));
+            return Err(invalid(format!("in_channels must be 1 or 3, found {}", self.in_channels)));
         }
         positive("embed_dim", self.embed_dim, limits::MAX_EMBED_DIM)?;
         positive("depth", self.depth, limits::MAX_DEPTH)?;
@@ -226,11 +212,7 @@ impl VitConfig {
     }
 
     fn validate_tokens(&self) -> Result<(), Error> {
-        limited(
-            "register_tokens",
-            self.register_tokens,
-            limits::MAX_REGISTER_TOKENS,
-        )?;
+        limited("register_tokens", self.register_tokens, limits::MAX_REGISTER_TOKENS)?;
         limited("the number of tokens", self.tokens(), limits::MAX_TOKENS)?;
         if self.pooling == Pooling::Token && !self.class_token {
             return Err(invalid("pooling by the class token needs class_token"));
@@ -263,10 +245,7 @@ impl VitConfig {
 }
 
 fn invalid(message: impl Into<String>) -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        format!("wrong configuration: {}", message.into()),
-    )
+    Error::new(ErrorKind::Invalid, format!("wrong configuration: {}", message.into()))
 }
 
 fn limited(field: &str, value: u32, limit: u32) -> Result<(), Error> {

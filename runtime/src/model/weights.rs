@@ -67,7 +67,8 @@ impl Weights {
     pub(crate) fn new(container: &Container, isa: Isa) -> Result<Self, Error> {
         let config = &container.manifest().config;
         let source = Source { container, config, isa };
-        let blocks = (0..config.depth).map(|index| source.block(index)).collect::<Result<_, _>>()?;
+        let blocks =
+            (0..config.depth).map(|index| source.block(index)).collect::<Result<_, _>>()?;
         Ok(Self {
             patch_embed: source.linear("patch_embed.proj")?,
             class_token: source.optional_vector("cls_token")?,
@@ -123,7 +124,8 @@ impl Weights {
     pub(crate) fn resident_bytes(&self) -> usize {
         let norms = self.blocks.iter().flat_map(Block::norms);
         let norms = norms.chain([&self.pre_norm, &self.norm, &self.fc_norm].into_iter().flatten());
-        let scales = self.blocks.iter().flat_map(|block| [&block.layer_scale1, &block.layer_scale2]);
+        let scales =
+            self.blocks.iter().flat_map(|block| [&block.layer_scale1, &block.layer_scale2]);
         let tokens = [
             &self.class_token,
             &self.distillation_token,
@@ -265,9 +267,9 @@ pub(crate) fn dequantized(container: &Container, name: &str) -> Result<Vec<f32>,
 }
 
 fn require<'a>(container: &'a Container, name: &str) -> Result<TensorView<'a>, Error> {
-    container
-        .tensor(name)
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name))
+    container.tensor(name).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name)
+    })
 }
 
 /// Rows and columns of a weight: outputs and the product of the other dimensions.

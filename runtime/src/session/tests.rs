@@ -67,7 +67,9 @@ fn wrong_lengths_are_refused() {
     let model = model(&config, FOUR, Encoding::F16);
     let mut session = Session::new(&model, options(Compute::F32)).unwrap();
     let input = pixels(&config, 2);
-    for (pixels, batch) in [(&input[1..], 2), (&input[..], 1), (&input[..0], 1), (&input[..], usize::MAX)] {
+    for (pixels, batch) in
+        [(&input[1..], 2), (&input[..], 1), (&input[..0], 1), (&input[..], usize::MAX)]
+    {
         let error = session.run(pixels, batch).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains(", 3, 12, 20]"), "{error}");

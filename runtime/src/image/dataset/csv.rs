@@ -19,10 +19,7 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self {
-            rest: text.strip_prefix('\u{feff}').unwrap_or(text),
-            line: 1,
-        }
+        Self { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 }
     }
 
     /// Takes a line break off the front.

@@ -7,8 +7,10 @@ fn folder(names: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in names {
         let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        if !name.ends_with('/') {
+        if name.ends_with('/') {
+            fs::create_dir_all(path).unwrap();
+        } else {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
     }
@@ -53,8 +55,14 @@ fn a_flat_folder_has_no_labels() {
 #[test]
 fn sub_folders_are_classes() {
     let folder = folder(&[
-        "n02/2.jpg", "n02/1.jpg", "n01/deep/er/3.png", "n01/0.jpg", "n10/x.txt", "n03/4.jpeg",
-        "beside.jpg", ".cache/5.jpg",
+        "n02/2.jpg",
+        "n02/1.jpg",
+        "n01/deep/er/3.png",
+        "n01/0.jpg",
+        "n10/x.txt",
+        "n03/4.jpeg",
+        "beside.jpg",
+        ".cache/5.jpg",
     ]);
     let listing = list(folder.path()).unwrap();
     let expected = own(&[
@@ -141,7 +149,10 @@ fn csv_with_and_without_labels() {
         own(&[("a.jpg", Some(3)), ("sub/c.jpg", Some(0))])
     );
     assert_eq!(csv_items("file\nb.png\na.jpg"), own(&[("b.png", None), ("a.jpg", None)]));
-    assert_eq!(csv_items("file,label\na.jpg,\nb.png,1"), own(&[("a.jpg", None), ("b.png", Some(1))]));
+    assert_eq!(
+        csv_items("file,label\na.jpg,\nb.png,1"),
+        own(&[("a.jpg", None), ("b.png", Some(1))])
+    );
 }
 
 #[test]
@@ -164,7 +175,10 @@ fn mistakes_in_a_csv_are_named_with_their_line() {
         (b"file,label\na.jpg,1\nb.png\n", "line 3: expected 2 fields as in the header, found 1"),
         (b"file,label\na.jpg,1,2\n", "line 2: expected 2 fields as in the header, found 3"),
         (b"file,label\n\n,1\n", "line 3: expected a file name, found an empty field"),
-        (b"file,label\na.jpg,cat\n", "line 2: expected a class index of 0 or more as label, found \"cat\""),
+        (
+            b"file,label\na.jpg,cat\n",
+            "line 2: expected a class index of 0 or more as label, found \"cat\"",
+        ),
         (b"file,label\na.jpg,-1\n", "line 2: expected a class index"),
         (b"file,label\n\"a.jpg,1\n", "line 2: a quoted field is not closed"),
         (b"file,label\n\"a\n\"x,1\n", "line 3: expected a comma or the end of the line behind"),

@@ -3,11 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::image::tests::{Cases, fixture};
 
-const LIMITS: DecodeLimits = DecodeLimits {
-    max_side: 65_535,
-    max_pixels: 1 << 20,
-    max_file_bytes: 1 << 20,
-};
+const LIMITS: DecodeLimits =
+    DecodeLimits { max_side: 65_535, max_pixels: 1 << 20, max_file_bytes: 1 << 20 };
 
 fn decode_rgb(bytes: &[u8]) -> Result<Image, Error> {
     decode_bytes(bytes, ColorMode::Rgb, &LIMITS)
@@ -54,8 +51,12 @@ fn agrees_with_pillow() {
         assert_eq!(image.width(), width.parse::<u32>().unwrap());
         assert_eq!(image.height(), height.parse::<u32>().unwrap());
         let expected = cases.take(image.pixels().len());
-        let differences: Vec<u8> =
-            image.pixels().iter().zip(&expected).map(|(&found, &expected)| found.abs_diff(expected)).collect();
+        let differences: Vec<u8> = image
+            .pixels()
+            .iter()
+            .zip(&expected)
+            .map(|(&found, &expected)| found.abs_diff(expected))
+            .collect();
         let found_largest = *differences.iter().max().unwrap();
         let sum: f64 = differences.iter().map(|&difference| f64::from(difference)).sum();
         let found_mean = sum / differences.len() as f64;
@@ -132,7 +133,8 @@ fn the_name_of_a_file_does_not_decide_but_is_named() {
 
 #[test]
 fn every_truncation_of_a_jpeg_is_refused() {
-    for name in ["chroma420.jpg", "progressive.jpg", "restart.jpg", "cmyk.jpg", "exif_rotated.jpg"] {
+    for name in ["chroma420.jpg", "progressive.jpg", "restart.jpg", "cmyk.jpg", "exif_rotated.jpg"]
+    {
         let bytes = read(&format!("decode/{name}"));
         decode_rgb(&bytes).unwrap();
         for length in 0..bytes.len() {

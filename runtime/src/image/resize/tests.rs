@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::taps::{HALF, PRECISION_BITS, Taps, to_fixed};
 use super::*;
 use crate::image::decode;
 use crate::image::tests::{Cases, fixture, pattern};
@@ -21,7 +22,8 @@ fn equals_pillow_byte_for_byte() {
         let color = if source == "grey.png" { ColorMode::Grey } else { ColorMode::Rgb };
         let image = decode(fixture(&source), color).unwrap();
         let (_, kind) = FILTERS.into_iter().find(|(name, _)| *name == filter).unwrap();
-        let resized = resize(&image, width.parse().unwrap(), height.parse().unwrap(), kind).unwrap();
+        let resized =
+            resize(&image, width.parse().unwrap(), height.parse().unwrap(), kind).unwrap();
         let expected = cases.take(resized.pixels().len());
         assert!(resized.pixels() == expected, "{source} to {width} x {height}, {filter}");
     }

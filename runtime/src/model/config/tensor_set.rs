@@ -88,29 +88,14 @@ impl VitConfig {
             set.norm(&name("attn.q_norm"), self.head_dim());
             set.norm(&name("attn.k_norm"), self.head_dim());
         }
-        set.weight(
-            &name("attn.proj"),
-            Role::Linear,
-            &[width, width],
-            self.proj_bias,
-        );
+        set.weight(&name("attn.proj"), Role::Linear, &[width, width], self.proj_bias);
         if self.layer_scale {
             set.other(&name("ls1.gamma"), &[width]);
         }
         set.norm(&name("norm2"), width);
         let hidden = self.mlp_hidden;
-        set.weight(
-            &name("mlp.fc1"),
-            Role::Linear,
-            &[hidden, width],
-            self.proj_bias,
-        );
-        set.weight(
-            &name("mlp.fc2"),
-            Role::Linear,
-            &[width, hidden],
-            self.proj_bias,
-        );
+        set.weight(&name("mlp.fc1"), Role::Linear, &[hidden, width], self.proj_bias);
+        set.weight(&name("mlp.fc2"), Role::Linear, &[width, hidden], self.proj_bias);
         if self.layer_scale {
             set.other(&name("ls2.gamma"), &[width]);
         }
@@ -152,11 +137,8 @@ pub(crate) fn check_tensor_set<'a>(
             }
         }
     }
-    let missing: Vec<String> = open
-        .into_iter()
-        .filter(|(_, (_, seen))| !seen)
-        .map(|(name, _)| name)
-        .collect();
+    let missing: Vec<String> =
+        open.into_iter().filter(|(_, (_, seen))| !seen).map(|(name, _)| name).collect();
 
     let mut text = String::new();
     for (label, names) in [
@@ -168,12 +150,7 @@ pub(crate) fn check_tensor_set<'a>(
         if !names.is_empty() {
             let separator = if text.is_empty() { "" } else { "; " };
             // Writing to a string cannot fail.
-            let _ = write!(
-                text,
-                "{separator}{label} ({}): {}",
-                names.len(),
-                names.join(", ")
-            );
+            let _ = write!(text, "{separator}{label} ({}): {}", names.len(), names.join(", "));
         }
     }
     if text.is_empty() {
@@ -193,11 +170,7 @@ struct TensorSet {
 
 impl TensorSet {
     fn push(&mut self, name: String, role: Role, shape: &[u32]) {
-        self.specs.push(TensorSpec {
-            name,
-            shape: shape.to_vec(),
-            role,
-        });
+        self.specs.push(TensorSpec { name, shape: shape.to_vec(), role });
     }
 
     fn other(&mut self, name: &str, shape: &[u32]) {

@@ -41,10 +41,7 @@ fn parameters(config: &VitConfig) -> u64 {
 }
 
 fn shape(config: &VitConfig, name: &str) -> Option<Vec<u32>> {
-    let spec = config
-        .tensors()
-        .into_iter()
-        .find(|spec| spec.name == name)?;
+    let spec = config.tensors().into_iter().find(|spec| spec.name == name)?;
     Some(spec.shape)
 }
 
@@ -55,18 +52,10 @@ fn parameter_counts_are_those_of_timm() {
     assert_eq!(parameters(&tiny), 5_717_416);
     assert_eq!(tiny.tensors().len(), 152);
 
-    let base = VitConfig {
-        embed_dim: 768,
-        num_heads: 12,
-        mlp_hidden: 3072,
-        ..deit_tiny()
-    };
+    let base = VitConfig { embed_dim: 768, num_heads: 12, mlp_hidden: 3072, ..deit_tiny() };
     assert_eq!(parameters(&base), 86_567_656);
 
-    let base_distilled = VitConfig {
-        distillation_token: true,
-        ..base.clone()
-    };
+    let base_distilled = VitConfig { distillation_token: true, ..base.clone() };
     assert_eq!(parameters(&base_distilled), 87_338_192);
 
     let deit3_small = VitConfig {
@@ -102,18 +91,9 @@ fn parameter_counts_are_those_of_timm() {
 fn names_and_shapes_are_those_of_timm() {
     let config = deit_tiny();
     assert_eq!(shape(&config, "pos_embed"), Some(vec![1, 197, 192]));
-    assert_eq!(
-        shape(&config, "patch_embed.proj.weight"),
-        Some(vec![192, 3, 16, 16])
-    );
-    assert_eq!(
-        shape(&config, "blocks.11.attn.qkv.weight"),
-        Some(vec![576, 192])
-    );
-    assert_eq!(
-        shape(&config, "blocks.0.mlp.fc2.weight"),
-        Some(vec![192, 768])
-    );
+    assert_eq!(shape(&config, "patch_embed.proj.weight"), Some(vec![192, 3, 16, 16]));
+    assert_eq!(shape(&config, "blocks.11.attn.qkv.weight"), Some(vec![576, 192]));
+    assert_eq!(shape(&config, "blocks.0.mlp.fc2.weight"), Some(vec![192, 768]));
     assert_eq!(shape(&config, "head.weight"), Some(vec![1000, 192]));
     assert_eq!(shape(&config, "fc_norm.weight"), None);
 
@@ -146,16 +126,9 @@ fn names_and_shapes_are_those_of_timm() {
     assert_eq!(shape(&config, "pos_embed"), Some(vec![1, 198, 192]));
     assert_eq!(shape(&config, "norm_pre.bias"), Some(vec![192]));
     assert_eq!(shape(&config, "fc_norm.weight"), Some(vec![192]));
-    assert_eq!(
-        shape(&config, "blocks.3.attn.q_norm.weight"),
-        Some(vec![64])
-    );
+    assert_eq!(shape(&config, "blocks.3.attn.q_norm.weight"), Some(vec![64]));
 
-    let config = VitConfig {
-        final_norm: false,
-        fc_norm: true,
-        ..deit_tiny()
-    };
+    let config = VitConfig { final_norm: false, fc_norm: true, ..deit_tiny() };
     assert_eq!(shape(&config, "norm.weight"), None);
     assert_eq!(shape(&config, "fc_norm.weight"), None);
 }
@@ -175,11 +148,7 @@ fn token_arithmetic() {
     assert_eq!(config.embedded_tokens(), 201);
     assert_eq!(config.head_dim(), 64);
     assert_eq!(config.output_features(), 1000);
-    let config = VitConfig {
-        no_embed_class: true,
-        num_classes: 0,
-        ..config
-    };
+    let config = VitConfig { no_embed_class: true, num_classes: 0, ..config };
     assert_eq!(config.embedded_tokens(), 196);
     assert_eq!(config.output_features(), 192);
 }
@@ -209,21 +178,11 @@ fn wrong_configurations_are_refused() {
         ("norm_epsilon", |c| c.norm_epsilon = -1e-6),
         ("norm_epsilon", |c| c.norm_epsilon = f32::NAN),
         ("norm_epsilon", |c| c.norm_epsilon = f32::INFINITY),
-        ("register_tokens", |c| {
-            (c.distillation_token, c.register_tokens) = (true, 1)
-        }),
-        ("no_embed_class", |c| {
-            (c.distillation_token, c.no_embed_class) = (true, true)
-        }),
-        ("position_embedding", |c| {
-            (c.distillation_token, c.position_embedding) = (true, false)
-        }),
-        ("pooling", |c| {
-            (c.distillation_token, c.pooling) = (true, Pooling::Average)
-        }),
-        ("fc_norm", |c| {
-            (c.distillation_token, c.fc_norm) = (true, true)
-        }),
+        ("register_tokens", |c| (c.distillation_token, c.register_tokens) = (true, 1)),
+        ("no_embed_class", |c| (c.distillation_token, c.no_embed_class) = (true, true)),
+        ("position_embedding", |c| (c.distillation_token, c.position_embedding) = (true, false)),
+        ("pooling", |c| (c.distillation_token, c.pooling) = (true, Pooling::Average)),
+        ("fc_norm", |c| (c.distillation_token, c.fc_norm) = (true, true)),
     ];
     let limit: &[(&str, Change)] = &[
         ("image_size", |c| c.image_size = [u32::MAX; 2]),
@@ -233,9 +192,7 @@ fn wrong_configurations_are_refused() {
         ("num_heads", |c| c.num_heads = u32::MAX),
         ("mlp_hidden", |c| c.mlp_hidden = u32::MAX),
         ("register_tokens", |c| c.register_tokens = u32::MAX),
-        ("tokens", |c| {
-            (c.image_size, c.patch_size) = ([8192; 2], [1; 2])
-        }),
+        ("tokens", |c| (c.image_size, c.patch_size) = ([8192; 2], [1; 2])),
         ("num_classes", |c| c.num_classes = u32::MAX),
     ];
     for (kind, table) in [(ErrorKind::Invalid, invalid), (ErrorKind::Limit, limit)] {
@@ -244,10 +201,7 @@ fn wrong_configurations_are_refused() {
             change(&mut config);
             let error = config.validate().expect_err(text);
             assert_eq!(error.kind(), kind, "{error}");
-            assert!(
-                error.to_string().contains(text),
-                "{error} should name {text}"
-            );
+            assert!(error.to_string().contains(text), "{error} should name {text}");
         }
     }
 }
@@ -256,10 +210,8 @@ fn wrong_configurations_are_refused() {
 fn one_error_lists_every_difference() {
     let config = deit_tiny();
     let specs = config.tensors();
-    let found: Vec<(&str, &[u32])> = specs
-        .iter()
-        .map(|spec| (spec.name.as_str(), spec.shape.as_slice()))
-        .collect();
+    let found: Vec<(&str, &[u32])> =
+        specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice())).collect();
     config.check_tensors(found.iter().copied()).unwrap();
     // The order does not matter.
     config.check_tensors(found.iter().rev().copied()).unwrap();
@@ -272,10 +224,7 @@ fn one_error_lists_every_difference() {
     wrong.push(("head_dist.weight", &[1000, 192]));
     wrong.push(("head.bias", &[1000]));
     wrong.push(("bad\nname", &[1]));
-    let at = wrong
-        .iter()
-        .position(|(name, _)| *name == "pos_embed")
-        .unwrap();
+    let at = wrong.iter().position(|(name, _)| *name == "pos_embed").unwrap();
     wrong[at].1 = &[1, 196, 192];
     let error = config.check_tensors(wrong).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

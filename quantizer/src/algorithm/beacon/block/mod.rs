@@ -1,9 +1,13 @@
 //! The coordinates of one block, one after the other, for all channels at once.
 //!
 //! Inside a block the choice at one coordinate changes `h` of the others by a rank-1 update with
-//! the block of `G` on the diagonal, which stays in cache (or in registers on a GPU). Everything
-//! outside the block follows later by one matrix product. The two devices run the same arithmetic:
-//! [`cpu`] with channels in SIMD lanes, [`gpu`] with one channel per thread.
+//! the block of `G` on the diagonal, which stays in cache. Everything outside the block follows later
+//! by one matrix product on the device.
+//!
+//! The block itself is worked on by the host's cores whatever the device: it is a long chain of tiny
+//! steps but a few per cent of the arithmetic, with channels in SIMD lanes and groups of lanes on
+//! threads. The loops are plain arrays that the compiler vectorises; `pulp` compiles them for the
+//! instruction sets that the host may have and picks one at run time.
 //!
 //! # Scores without cancellation
 //! Candidates differ in the sixth digit of the cosine, too little for f32 if two cosines are
@@ -12,12 +16,14 @@
 //! `(1 + a)^2 / (1 + r)`, hence `gain = (a (2 + a) - r) / (1 + r)`, exact to f32's relative
 //! precision. It needs `s > 0` and `1 + a > 0`; a channel that is not there yet is scored directly.
 
-pub mod cpu;
+mod descent;
+mod lanes;
+mod path;
 
 use burn::tensor::Tensor;
-use fresnel_runtime::Error;
 
-use crate::device::{Device, DeviceKind};
+pub use descent::refine;
+pub use path::initialize;
 
 /// Coordinates per block: large enough that products between blocks dominate, small enough that
 /// the block of `G` and a channel's `h` stay close to the arithmetic.
@@ -85,24 +91,4 @@ pub struct Decided {
     pub s: Tensor<2>,
     /// `n` after the block, 1 x C.
     pub n: Tensor<2>,
-}
-
-/// Decides the codes of one block of the initialization.
-///
-/// # Errors
-/// Fails when the device fails.
-pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided, Error> {
-    match device.kind() {
-        DeviceKind::Cpu | DeviceKind::Gpu => cpu::initialize(device, block),
-    }
-}
-
-/// Reconsiders the codes of one block.
-///
-/// # Errors
-/// Fails when the device fails.
-pub fn refine(device: &Device, block: RefinementBlock) -> Result<Decided, Error> {
-    match device.kind() {
-        DeviceKind::Cpu | DeviceKind::Gpu => cpu::refine(device, block),
-    }
 }

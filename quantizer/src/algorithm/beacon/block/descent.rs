@@ -1,0 +1,190 @@
+//! The choice among all levels, others held fixed, within one block of a sweep.
+
+use fresnel_runtime::Error;
+
+use super::lanes::{Group, LANES, Lanes, gather, gather_row, over_groups};
+use super::{Decided, MINIMUM_GAIN, RefinementBlock};
+use crate::device::{Device, read};
+
+/// Reconsiders the codes of one block.
+///
+/// # Errors
+/// Fails when the device fails.
+pub fn refine(device: &Device, block: RefinementBlock) -> Result<Decided, Error> {
+    let [rows, channels] = block.codes.dims();
+    let gram = read(block.gram)?;
+    let h = read(block.h)?;
+    let target = read(block.target)?;
+    let codes = read(block.codes)?;
+    let (s, n) = (read(block.s)?, read(block.n)?);
+    Ok(over_groups(device, rows, channels, |first| {
+        let columns = |values: &[f32]| gather(values, channels, first);
+        let lanes = |values: &[f32]| gather_row(values, channels, first);
+        let mut descent = Descent {
+            levels: block.levels,
+            zero_energy: block.zero_energy,
+            h: columns(&h),
+            codes: columns(&codes),
+            s: lanes(&s),
+            n: lanes(&n),
+        };
+        let target = columns(&target);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || descent.visit(&gram, &target),
+        );
+        Group { codes: descent.codes, s: descent.s, n: descent.n }
+    }))
+}
+
+/// Coordinate descent of one group of channels.
+struct Descent {
+    levels: u32,
+    zero_energy: f32,
+    h: Vec<Lanes>,
+    codes: Vec<Lanes>,
+    s: Lanes,
+    n: Lanes,
+}
+
+impl Descent {
+    #[inline(always)]
+    fn visit(&mut self, gram: &[f32], target: &[Lanes]) {
+        let rows = self.codes.len();
+        for t in 0..rows {
+            let energy = gram[t * rows + t];
+            let h = self.h[t];
+            let before = self.codes[t];
+            let best = if self.levels <= 4 {
+                self.best_of_all(energy, &h, &before, &target[t])
+            } else {
+                self.best_of_neighbours(energy, &h, &before, &target[t])
+            };
+            let best = self.with_direct_choices(best, energy, &h, &before, &target[t]);
+            let mut change = [0.0; LANES];
+            let mut any = 0.0_f32;
+            for lane in 0..LANES {
+                change[lane] = best[lane] - before[lane];
+                any += change[lane].abs();
+                self.s[lane] += change[lane] * target[t][lane];
+                self.n[lane] += change[lane] * (2.0 * h[lane] + change[lane] * energy);
+            }
+            if any == 0.0 {
+                continue;
+            }
+            self.codes[t] = best;
+            for later in t + 1..rows {
+                let g = gram[later * rows + t];
+                for lane in 0..LANES {
+                    self.h[later][lane] += g * change[lane];
+                }
+            }
+        }
+    }
+
+    /// Replaces `best` by `level` in the lanes where it gains more.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn consider(
+        &self,
+        level: &Lanes,
+        energy: f32,
+        h: &Lanes,
+        before: &Lanes,
+        target: &Lanes,
+        best: &mut Lanes,
+        best_gain: &mut Lanes,
+    ) {
+        for lane in 0..LANES {
+            let d = level[lane] - before[lane];
+            let a = d * target[lane] / self.s[lane];
+            let r = d * (2.0 * h[lane] + d * energy) / self.n[lane];
+            let gain = (a * (2.0 + a) - r) / (1.0 + r);
+            let valid = 1.0 + a > 0.0 && (1.0 + r) * self.n[lane] > self.zero_energy;
+            let better = valid && gain > best_gain[lane];
+            best[lane] = if better { level[lane] } else { best[lane] };
+            best_gain[lane] = if better { gain } else { best_gain[lane] };
+        }
+    }
+
+    #[inline(always)]
+    fn best_of_all(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> Lanes {
+        let mut best = *before;
+        let mut best_gain = [MINIMUM_GAIN; LANES];
+        for level in 0..self.levels {
+            let level = [level as f32; LANES];
+            self.consider(&level, energy, h, before, target, &mut best, &mut best_gain);
+        }
+        best
+    }
+
+    /// The cosine has one stationary point along a coordinate, a maximum if the denominator is
+    /// positive, so the best level is one of its two neighbours (or a bound).
+    #[inline(always)]
+    fn best_of_neighbours(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> Lanes {
+        let top = (self.levels - 1) as f32;
+        let mut below = [0.0; LANES];
+        let mut above = [0.0; LANES];
+        for lane in 0..LANES {
+            let numerator = target[lane] * self.n[lane] - self.s[lane] * h[lane];
+            let denominator = self.s[lane] * energy - target[lane] * h[lane];
+            let step = if denominator > 0.0 {
+                numerator / denominator
+            } else if numerator > 0.0 {
+                f32::MAX
+            } else {
+                f32::MIN
+            };
+            below[lane] = (before[lane] + step).clamp(0.0, top).floor();
+            above[lane] = (below[lane] + 1.0).min(top);
+        }
+        let mut best = *before;
+        let mut best_gain = [MINIMUM_GAIN; LANES];
+        self.consider(&below, energy, h, before, target, &mut best, &mut best_gain);
+        self.consider(&above, energy, h, before, target, &mut best, &mut best_gain);
+        best
+    }
+
+    /// Lanes whose vector is zero or points away from the target are scored by the cosine itself.
+    #[inline(always)]
+    fn with_direct_choices(
+        &self,
+        mut best: Lanes,
+        energy: f32,
+        h: &Lanes,
+        before: &Lanes,
+        target: &Lanes,
+    ) -> Lanes {
+        for lane in 0..LANES {
+            if !(self.s[lane] > 0.0 && self.n[lane] > self.zero_energy) {
+                best[lane] = self.choose_directly(
+                    lane,
+                    f64::from(energy),
+                    f64::from(h[lane]),
+                    f64::from(before[lane]),
+                    f64::from(target[lane]),
+                );
+            }
+        }
+        best
+    }
+
+    fn choose_directly(&self, lane: usize, energy: f64, h: f64, before: f64, target: f64) -> f32 {
+        let (s, n) = (f64::from(self.s[lane]), f64::from(self.n[lane]));
+        let score = |level: f64| {
+            let d = level - before;
+            let (s, n) = (s + d * target, n + d * (2.0 * h + d * energy));
+            if n > f64::from(self.zero_energy) { s / n.sqrt() } else { 0.0 }
+        };
+        let mut best = (score(before), before);
+        for level in 0..self.levels {
+            let level = f64::from(level);
+            let candidate = score(level);
+            // Exact ties are common here; f32 inputs blur them by their own precision.
+            if candidate > best.0 + 1e-6 * best.0.abs() {
+                best = (candidate, level);
+            }
+        }
+        best.1 as f32
+    }
+}

@@ -1,0 +1,178 @@
+//! The greedy choice of the initialization within one block.
+
+use fresnel_runtime::Error;
+
+use super::lanes::{Group, LANES, Lanes, gather, gather_row, over_groups};
+use super::{Decided, InitializationBlock, MINIMUM_GAIN};
+use crate::device::{Device, read};
+
+/// Decides the codes of one block of the initialization.
+///
+/// # Errors
+/// Fails when the device fails.
+pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided, Error> {
+    let [rows, channels] = block.weights.dims();
+    let gram = read(block.gram)?;
+    let cross = block.cross.map(read).transpose()?;
+    let h = read(block.h)?;
+    let e = block.e.map(read).transpose()?;
+    let weights = read(block.weights)?;
+    let partial_target = read(block.partial_target)?;
+    let zero = read(block.zero)?;
+    let reference = block.reference.map(read).transpose()?;
+    let (s, n) = (read(block.s)?, read(block.n)?);
+    Ok(over_groups(device, rows, channels, |first| {
+        let columns = |values: &[f32]| gather(values, channels, first);
+        let lanes = |values: &[f32]| gather_row(values, channels, first);
+        let mut path = Path {
+            levels: block.levels,
+            zero: lanes(&zero),
+            reference: reference.as_deref().map(lanes),
+            h: columns(&h),
+            e: e.as_deref().map(columns),
+            s: lanes(&s),
+            n: lanes(&n),
+        };
+        let (weights, partial_target) = (columns(&weights), columns(&partial_target));
+        let codes = pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || path.follow(&gram, cross.as_deref(), &weights, &partial_target),
+        );
+        Group { codes, s: path.s, n: path.n }
+    }))
+}
+
+/// The greedy path of one group of channels.
+struct Path {
+    levels: u32,
+    zero: Lanes,
+    reference: Option<Lanes>,
+    h: Vec<Lanes>,
+    e: Option<Vec<Lanes>>,
+    s: Lanes,
+    n: Lanes,
+}
+
+impl Path {
+    #[inline(always)]
+    fn follow(
+        &mut self,
+        gram: &[f32],
+        cross: Option<&[f32]>,
+        weights: &[Lanes],
+        partial_target: &[Lanes],
+    ) -> Vec<Lanes> {
+        let rows = weights.len();
+        let mut codes = Vec::with_capacity(rows);
+        for t in 0..rows {
+            let energy = gram[t * rows + t];
+            let h = self.h[t];
+            let e = self.e.as_ref().map_or(h, |e| e[t]);
+            for lane in 0..LANES {
+                self.s[lane] += weights[t][lane] * e[lane];
+            }
+            let code = self.choose(energy, &h, &weights[t], &partial_target[t]);
+            let mut q = [0.0; LANES];
+            for lane in 0..LANES {
+                q[lane] = code[lane] - self.zero[lane];
+                self.s[lane] += q[lane] * partial_target[t][lane];
+                self.n[lane] += q[lane] * (2.0 * h[lane] + q[lane] * energy);
+            }
+            for later in t + 1..rows {
+                let g = gram[later * rows + t];
+                for lane in 0..LANES {
+                    self.h[later][lane] += g * q[lane];
+                }
+            }
+            if let (Some(e), Some(cross)) = (&mut self.e, cross) {
+                for later in t + 1..rows {
+                    let m = cross[t * rows + later];
+                    for lane in 0..LANES {
+                        e[later][lane] += m * q[lane];
+                    }
+                }
+            }
+            codes.push(code);
+        }
+        codes
+    }
+
+    /// The best level of each lane; among equals the one nearest to `w / reference`.
+    #[inline(always)]
+    fn choose(&self, energy: f32, h: &Lanes, weight: &Lanes, target: &Lanes) -> Lanes {
+        let mut preferred = [0.0; LANES];
+        if let Some(reference) = &self.reference {
+            for lane in 0..LANES {
+                preferred[lane] = weight[lane] / reference[lane];
+            }
+        }
+        let mut best = [0.0; LANES];
+        let mut best_gain = [f32::NEG_INFINITY; LANES];
+        let mut best_distance = [f32::INFINITY; LANES];
+        for step in 0..self.levels {
+            let level = self.level(step) as f32;
+            for lane in 0..LANES {
+                let p = level - self.zero[lane];
+                let a = p * target[lane] / self.s[lane];
+                let r = p * (2.0 * h[lane] + p * energy) / self.n[lane];
+                let gain = (a * (2.0 + a) - r) / (1.0 + r);
+                let gain = if 1.0 + a > 0.0 && 1.0 + r > 0.0 { gain } else { f32::MIN };
+                let distance = (p - preferred[lane]).abs();
+                let better = gain > best_gain[lane] + MINIMUM_GAIN
+                    || (gain >= best_gain[lane] - MINIMUM_GAIN && distance < best_distance[lane]);
+                best[lane] = if better { level } else { best[lane] };
+                best_gain[lane] = if better { gain } else { best_gain[lane] };
+                best_distance[lane] = if better { distance } else { best_distance[lane] };
+            }
+        }
+        for lane in 0..LANES {
+            if !(self.s[lane] > 0.0 && self.n[lane] > 0.0) {
+                best[lane] = self.choose_directly(
+                    lane,
+                    f64::from(energy),
+                    f64::from(h[lane]),
+                    f64::from(target[lane]),
+                    f64::from(preferred[lane]),
+                );
+            }
+        }
+        best
+    }
+
+    /// Levels in the order that resolves equal distances: ascending with a reference, and
+    /// descending without, so that of two levels of equal magnitude the positive one wins.
+    #[inline(always)]
+    fn level(&self, step: u32) -> u32 {
+        if self.reference.is_some() { step } else { self.levels - 1 - step }
+    }
+
+    /// The choice for a channel whose path is still the zero vector or points away from the
+    /// target, by the cosines themselves.
+    fn choose_directly(&self, lane: usize, energy: f64, h: f64, target: f64, preferred: f64) -> f32 {
+        let (s, n) = (f64::from(self.s[lane]), f64::from(self.n[lane]));
+        let score = |p: f64| {
+            if n == 0.0 {
+                // Every level of the target's sign has cosine 1 here: an exact tie.
+                return if energy > 0.0 && target != 0.0 && p != 0.0 {
+                    (p * target).signum()
+                } else {
+                    0.0
+                };
+            }
+            let (s, n) = (s + p * target, n + p * (2.0 * h + p * energy));
+            if n > 1e-14 * energy { s / n.sqrt() } else { 0.0 }
+        };
+        let mut best = (f64::NEG_INFINITY, f64::INFINITY, 0);
+        for step in 0..self.levels {
+            let level = self.level(step);
+            let p = f64::from(level) - f64::from(self.zero[lane]);
+            let (score, distance) = (score(p), (p - preferred).abs());
+            let margin = 1e-12 * best.0.abs();
+            let tie = (score - best.0).abs() <= margin;
+            if (best.0.is_infinite() || score > best.0 + margin) || (tie && distance < best.1) {
+                best = (score, distance, level);
+            }
+        }
+        best.2 as f32
+    }
+}

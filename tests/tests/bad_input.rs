@@ -1,0 +1,221 @@
+//! Bad input: one clear line, a stable exit code, nothing overwritten, nothing half written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fresnel_tests::fixture;
+use fresnel_tests::programs::{fresnel, run};
+use tempfile::TempDir;
+
+const USAGE: i32 = 2;
+const BAD_INPUT: i32 = 3;
+const IO: i32 = 4;
+const DEVICE: i32 = 5;
+
+/// A scratch folder with a checkpoint that tests may spoil, and a good model file.
+struct Scratch {
+    folder: TempDir,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let source = fixture("tiny_variants/average_pool");
+        for name in ["model.safetensors", "config.json"] {
+            fs::copy(source.join(name), folder.path().join(name)).expect("a copy");
+        }
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().expect("a UTF-8 path").to_owned()
+    }
+
+    fn quantize(&self, extra: &[&str]) -> fresnel_tests::programs::Finished {
+        let (model, output) = (self.text(""), self.text("out.fresnel"));
+        let mut arguments = vec!["quantize", &model, "-o", &output];
+        arguments.extend(extra);
+        fresnel(&arguments)
+    }
+
+    fn good_model(&self) -> PathBuf {
+        self.quantize(&["--bits", "4", "--method", "rtn"]).success();
+        self.path("out.fresnel")
+    }
+
+    fn edit_config(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path("config.json")).expect("a configuration");
+        assert!(text.contains(from), "{from} in {text}");
+        fs::write(self.path("config.json"), text.replace(from, to)).expect("written");
+    }
+
+    /// Everything in the folder that a failed run may have left behind.
+    fn entries(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.folder.path())
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_missing_or_not_understood() {
+    let scratch = Scratch::new();
+    let missing = scratch.text("nowhere");
+    fresnel(&["quantize", &missing, "--bits", "2", "--method", "rtn", "-o", &scratch.text("o")])
+        .assert_fails(IO, &["nowhere", "not found"]);
+
+    scratch.edit_config("vit_tiny_patch16_224", "resnet50");
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(DEVICE, &["resnet50", "expected one of"]);
+    scratch.edit_config("resnet50", "vit_tiny_patch16_224");
+
+    scratch.edit_config("\"depth\": 2", "\"depth\": 3");
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(BAD_INPUT, &["missing blocks.2.attn.qkv.weight", "missing blocks.2.norm1.bias"]);
+    scratch.edit_config("\"depth\": 3", "\"depth\": 1");
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(BAD_INPUT, &["unused blocks.1.mlp.fc1.weight"]);
+    scratch.edit_config("\"depth\": 1", "\"depth\": 2, \"head_bias\": false");
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(DEVICE, &["head_bias", "not understood"]);
+    scratch.edit_config("\"depth\": 2, \"head_bias\": false", "\"depth\": \"two\"");
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["depth", "two"]);
+
+    fs::write(scratch.path("config.json"), "{").expect("written");
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["config.json", "JSON"]);
+    assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
+}
+
+#[test]
+fn weights_that_are_damaged_or_not_finite() {
+    let scratch = Scratch::new();
+    let good = fs::read(scratch.path("model.safetensors")).expect("weights");
+    fs::write(scratch.path("model.safetensors"), &good[..good.len() - 1]).expect("written");
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["model.safetensors", "safetensors file"]);
+
+    let mut spoiled = good;
+    let end = spoiled.len();
+    spoiled[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(scratch.path("model.safetensors"), spoiled).expect("written");
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["expected finite weights", "NaN"]);
+    assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
+}
+
+#[test]
+fn flags_that_make_no_sense_together() {
+    let scratch = Scratch::new();
+    let photos = scratch.text("photos");
+    for (flags, part) in [
+        (&["--bits", "2"][..], "--calib"),
+        (&["--bits", "5", "--method", "rtn"], "1.58, 2, 3, 4, 8, 16, 32"),
+        (&["--bits", "2", "--method", "rtn", "--edge-bits", "3"], "8, 16 or 32"),
+        (&["--bits", "32", "--edge-bits", "8"], "one width"),
+        (&["--bits", "2", "--method", "rtn", "--sweeps", "3"], "--sweeps"),
+        (&["--bits", "2", "--calib", &photos, "--error-correction", "2"], "from 0 to 1"),
+        (&["--bits", "2", "--calib", &photos, "--error-correction", "nan"], "from 0 to 1"),
+        (
+            &["--bits", "2", "--calib", &photos, "--calibrate-on", "float", "--error-correction", "1"],
+            "--calibrate-on float",
+        ),
+    ] {
+        scratch.quantize(flags).assert_fails(USAGE, &[part]);
+    }
+    assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
+}
+
+#[test]
+fn calibration_images_that_are_none() {
+    let scratch = Scratch::new();
+    let photos = scratch.path("photos");
+    fs::create_dir(&photos).expect("a folder");
+    let calibrate = |extra: &[&str]| {
+        let photos = scratch.text("photos");
+        let mut arguments = vec!["--bits", "2", "--device", "cpu", "--calib", &photos];
+        arguments.extend(extra);
+        scratch.quantize(&arguments)
+    };
+    calibrate(&[]).assert_fails(BAD_INPUT, &["photos"]);
+    fs::write(photos.join("broken.jpg"), "this is no photograph").expect("written");
+    calibrate(&[]).assert_fails(BAD_INPUT, &["broken.jpg"]);
+    calibrate(&["--calib-count", "2"]).assert_fails(BAD_INPUT, &["2 calibration images", "1 found"]);
+    fresnel(&["quantize", &scratch.text(""), "--bits", "2", "--calib", &scratch.text("absent"), "-o", &scratch.text("o")])
+        .assert_fails(IO, &["absent"]);
+    assert_eq!(scratch.entries(), ["config.json", "model.safetensors", "photos"]);
+}
+
+#[test]
+fn an_output_that_exists_or_cannot_be_written() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path("out.fresnel"), "precious").expect("written");
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(IO, &["out.fresnel", "--force"]);
+    assert_eq!(fs::read_to_string(scratch.path("out.fresnel")).expect("kept"), "precious");
+    scratch.quantize(&["--bits", "2", "--method", "rtn", "--force"]).success();
+
+    fresnel(&["quantize", &scratch.text(""), "--bits", "2", "--method", "rtn", "-o", &scratch.text("no/where/o.fresnel")])
+        .assert_fails(IO, &["no/where"]);
+    assert_eq!(scratch.entries(), ["config.json", "model.safetensors", "out.fresnel"]);
+}
+
+#[test]
+fn a_model_file_that_is_damaged() {
+    let scratch = Scratch::new();
+    let path = scratch.good_model();
+    let good = fs::read(&path).expect("a model");
+    let damaged = scratch.path("damaged.fresnel");
+    let text = scratch.text("damaged.fresnel");
+    let spoil = |bytes: &[u8]| fs::write(&damaged, bytes).expect("written");
+    let refused = |parts: &[&str]| {
+        for program in ["fresnel", "fresnel-run"] {
+            for command in ["verify", "inspect", "bench"] {
+                run(program, &[command, &text]).assert_fails(BAD_INPUT, parts);
+            }
+        }
+    };
+    spoil(&good[..good.len() - 1]);
+    refused(&["damaged.fresnel"]);
+    spoil(&good[..10]);
+    refused(&["damaged.fresnel"]);
+    for position in [9, 70, good.len() / 2, good.len() - 1] {
+        let mut flipped = good.clone();
+        flipped[position] ^= 4;
+        spoil(&flipped);
+        refused(&["damaged.fresnel"]);
+    }
+    spoil(b"GIF89a and then something long enough to hold a whole header, which this is not at all");
+    refused(&["damaged.fresnel"]);
+    for command in ["verify", "inspect", "bench"] {
+        run("fresnel-run", &[command, &scratch.text("absent.fresnel")]).assert_fails(IO, &["absent.fresnel"]);
+    }
+}
+
+#[test]
+fn inputs_that_do_not_fit_the_model() {
+    let scratch = Scratch::new();
+    let model = scratch.good_model();
+    let model = model.to_str().expect("a path");
+    let wrong = fixture("tiny_variants/deit3_like/reference.safetensors");
+    fresnel(&["run", model, "--input", wrong.to_str().expect("a path"), "--output", &scratch.text("o")])
+        .assert_fails(BAD_INPUT, &["input"]);
+    fs::write(scratch.path("text.jpg"), "no picture").expect("written");
+    fresnel(&["classify", model, &scratch.text("text.jpg")]).assert_fails(BAD_INPUT, &["text.jpg"]);
+    fs::write(scratch.path("list.csv"), "file\ntext.jpg\n").expect("written");
+    fresnel(&["eval", model, "--data", &scratch.text("list.csv")]).assert_fails(BAD_INPUT, &["label"]);
+    assert!(!Path::new(&scratch.text("o")).exists());
+}
+
+#[test]
+fn failures_are_json_where_json_was_asked_for() {
+    let scratch = Scratch::new();
+    let failed = fresnel(&["inspect", &scratch.text("absent.fresnel"), "--json"]);
+    assert_eq!(failed.code, IO);
+    let object: serde_json::Value = serde_json::from_str(&failed.stdout).expect("JSON");
+    assert_eq!(object["error"]["kind"], "io");
+    assert_eq!(object["error"]["exit"], IO);
+}

@@ -1,0 +1,151 @@
+//! `fresnel quantize` from end to end on small checkpoints: sizes, reproducibility, recorded facts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fresnel_tests::fixture;
+use fresnel_tests::programs::{fresnel, run};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a few small pictures, and a place for results.
+struct Bench {
+    scratch: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let photos = scratch.path().join("photos");
+        fs::create_dir(&photos).expect("a folder");
+        for index in 0..12_u32 {
+            let picture = image::RgbImage::from_fn(80, 72, |x, y| {
+                let wave = |speed: u32, shift: u32| {
+                    ((x * speed + y * (index + shift)) * 7 % 256) as u8
+                };
+                image::Rgb([wave(1, index), wave(2, 3), wave(index + 1, 1)])
+            });
+            picture.save(photos.join(format!("{index}.png"))).expect("a picture");
+        }
+        Self { scratch }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().expect("a UTF-8 path").to_owned()
+    }
+
+    /// Quantizes the DeiT-III-like fixture and returns the report.
+    fn quantize(&self, output: &str, extra: &[&str]) -> Value {
+        let model = fixture("tiny_variants/deit3_like");
+        let (model, photos, output) =
+            (model.to_str().expect("a path").to_owned(), self.text("photos"), self.text(output));
+        let mut arguments =
+            vec!["quantize", &model, "--calib", &photos, "--device", "cpu", "--json", "-o", &output];
+        arguments.extend(extra);
+        fresnel(&arguments).json()
+    }
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    fs::read(path).expect("a model file")
+}
+
+#[test]
+fn every_width_and_method_gives_a_file_of_the_stated_size() {
+    let bench = Bench::new();
+    for bits in ["1.58", "2", "3", "4", "8"] {
+        for method in ["rtn", "beacon"] {
+            let name = format!("{method}_{bits}.fresnel");
+            let report = bench.quantize(&name, &["--bits", bits, "--method", method]);
+            let size = bytes(&bench.path(&name)).len() as u64;
+            assert_eq!(report["file_bytes"].as_u64(), Some(size), "{name}");
+            let bound = report["bound_bytes"].as_u64().expect("a bound");
+            assert!(size >= bound && size <= bound + bound / 100 + 65536, "{name}: {size}, {bound}");
+            let inspected = fresnel(&["inspect", &bench.text(&name), "--json"]).json();
+            assert_eq!(inspected["bound_bytes"].as_u64(), Some(bound), "{name}");
+            run("fresnel-run", &["verify", &bench.text(&name)]).success();
+            if method == "beacon" {
+                let agreement = &report["measured"]["int8_agreement"];
+                assert!(agreement.as_f64().is_some_and(|a| (0.0..=100.0).contains(&a)), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_fall_with_width_and_beacon_beats_nothing_being_done() {
+    let bench = Bench::new();
+    let mut previous = f64::INFINITY;
+    for bits in ["1.58", "2", "3", "4"] {
+        let report = bench.quantize(&format!("{bits}.fresnel"), &["--bits", bits]);
+        let layers = report["layers"].as_array().expect("layers");
+        let errors: Vec<f64> =
+            layers.iter().filter_map(|layer| layer["relative_error"].as_f64()).collect();
+        assert_eq!(errors.len(), 8, "two blocks of four layers");
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        assert!(mean < previous && mean < 1.0, "{bits} bit: {mean} after {previous}");
+        previous = mean;
+    }
+}
+
+#[test]
+fn the_same_recipe_gives_the_same_bytes_at_any_number_of_threads() {
+    let bench = Bench::new();
+    for (name, threads) in [("a", "1"), ("b", "2"), ("c", "1")] {
+        let extra = ["--bits", "2", "--threads", threads, "--calib-count", "8", "--seed", "3"];
+        bench.quantize(name, &extra);
+    }
+    assert!(bytes(&bench.path("a")) == bytes(&bench.path("b")), "one and two threads differ");
+    assert!(bytes(&bench.path("a")) == bytes(&bench.path("c")), "two runs differ");
+    bench.quantize("d", &["--bits", "2", "--calib-count", "8", "--seed", "4"]);
+    assert!(bytes(&bench.path("a")) != bytes(&bench.path("d")), "the seed changes nothing");
+}
+
+#[test]
+fn options_of_the_method_reach_the_solver_and_the_file() {
+    let bench = Bench::new();
+    let plain = bench.quantize("plain", &["--bits", "2"]);
+    for (name, extra, key, value) in [
+        ("symmetric", &["--symmetric"][..], "symmetric", "true"),
+        ("float", &["--calibrate-on", "float"], "calibrate_on", "float"),
+        ("corrected", &["--error-correction", "0.5"], "error_correction", "0.5"),
+        ("no_sweeps", &["--sweeps", "0"], "sweeps", "0"),
+        ("edges", &["--edge-bits", "16"], "edge_bits", "16"),
+    ] {
+        let mut arguments = vec!["--bits", "2"];
+        arguments.extend(extra);
+        let report = bench.quantize(name, &arguments);
+        assert_eq!(report["recipe"][key], value, "{name}");
+        assert!(
+            report["layers"] != plain["layers"] || report["file_bytes"] != plain["file_bytes"],
+            "{name} changes nothing"
+        );
+    }
+}
+
+#[test]
+fn sixteen_bits_stay_close_to_thirty_two() {
+    let bench = Bench::new();
+    let reference = fixture("tiny_variants/deit3_like/reference.safetensors");
+    let model = fixture("tiny_variants/deit3_like");
+    let path = |path: &Path| path.to_str().expect("a path").to_owned();
+    let mut logits = Vec::new();
+    for bits in ["16", "32"] {
+        let (file, output) = (bench.text(&format!("{bits}.fresnel")), bench.text(bits));
+        fresnel(&["quantize", &path(&model), "--bits", bits, "-o", &file]).success();
+        fresnel(&["run", &file, "--input", &path(&reference), "--output", &output]).success();
+        let bytes = bytes(Path::new(&output));
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+        let view = tensors.tensor("logits").expect("logits");
+        let values: Vec<f32> =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        logits.push(values);
+    }
+    let scale = logits[1].iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+    let worst = logits[0].iter().zip(&logits[1]).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(worst > 0.0 && worst < 0.01 * scale, "{worst} of {scale}");
+}
