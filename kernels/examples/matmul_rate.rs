@@ -29,12 +29,7 @@ struct Options {
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
-    let mut options = Options {
-        threads: 1,
-        rounds: 15,
-        isa: Isa::from_env()?,
-        m: 197,
-    };
+    let mut options = Options { threads: 1, rounds: 15, isa: Isa::from_env()?, m: 197 };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or("every option takes a value")?;
@@ -98,10 +93,7 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
     let a = numbers(m * k);
     let weights = numbers(n * k);
     let bias = numbers(n);
-    let epilogue = Epilogue {
-        bias: Some(&bias),
-        ..Epilogue::default()
-    };
+    let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
     let mut kernels: Vec<(Matrix, Arithmetic)> = Vec::new();
     for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
         for width in Width::ALL {
@@ -116,15 +108,9 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
             kernels.push((matrix, arithmetic));
         }
     }
-    kernels.push((
-        Matrix::from_f32(options.isa, n, k, &weights)?,
-        Arithmetic::F32,
-    ));
+    kernels.push((Matrix::from_f32(options.isa, n, k, &weights)?, Arithmetic::F32));
     let halves: Vec<half::f16> = weights.iter().map(|&w| half::f16::from_f32(w)).collect();
-    kernels.push((
-        Matrix::from_f16(options.isa, n, k, &halves)?,
-        Arithmetic::F32,
-    ));
+    kernels.push((Matrix::from_f16(options.isa, n, k, &halves)?, Arithmetic::F32));
 
     let mut out = vec![0.0; m * n];
     let mut quantized = QuantizedActivations::new();
@@ -151,10 +137,7 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
     }
     let print = |name: &str, times: &[f64]| {
         let time = median(times.to_vec());
-        let ratios = times
-            .iter()
-            .zip(&gemm_times)
-            .map(|(time, gemm)| gemm / time);
+        let ratios = times.iter().zip(&gemm_times).map(|(time, gemm)| gemm / time);
         println!(
             "{:>12} {name:>28} {:>9.3} {:>9.3} {:>9.1} {:>8.2} {:>9.2}",
             format!("{k} x {n}"),
@@ -211,9 +194,7 @@ fn operations(pool: &Pool, options: &Options) {
     let (m, heads, head_dim) = (options.m, 12, 64);
     let width = heads * head_dim;
     let report = |name: &str, unit: &str, amount: f64, work: &mut dyn FnMut()| {
-        let times: Vec<f64> = (0..options.rounds + 2)
-            .map(|_| seconds(&mut *work))
-            .collect();
+        let times: Vec<f64> = (0..options.rounds + 2).map(|_| seconds(&mut *work)).collect();
         let time = median(times[2..].to_vec());
         println!(
             "{name:>41} {:>9.3} {:>9.3} {:>9.2} {unit}",
@@ -244,25 +225,15 @@ fn operations(pool: &Pool, options: &Options) {
     }
     let mut scores = numbers(m * m * heads);
     let elements = scores.len() as f64;
-    report(
-        "softmax of the scores",
-        "G elements/s",
-        elements,
-        &mut || {
-            ops::softmax_rows(pool, &mut scores, m * heads, m);
-        },
-    );
+    report("softmax of the scores", "G elements/s", elements, &mut || {
+        ops::softmax_rows(pool, &mut scores, m * heads, m);
+    });
     let mut quantized = QuantizedActivations::new();
     let elements = x.len() as f64;
     report("quantize, symmetric", "G elements/s", elements, &mut || {
         quantized.quantize_symmetric(pool, &x, m, width);
     });
-    report(
-        "quantize, asymmetric",
-        "G elements/s",
-        elements,
-        &mut || {
-            quantized.quantize_asymmetric(pool, &x, m, width);
-        },
-    );
+    report("quantize, asymmetric", "G elements/s", elements, &mut || {
+        quantized.quantize_asymmetric(pool, &x, m, width);
+    });
 }

@@ -16,11 +16,8 @@ pub enum Activation {
 
 impl Activation {
     /// Every activation function.
-    pub const ALL: [Activation; 3] = [
-        Activation::GeluErf,
-        Activation::GeluTanh,
-        Activation::QuickGelu,
-    ];
+    pub const ALL: [Activation; 3] =
+        [Activation::GeluErf, Activation::GeluTanh, Activation::QuickGelu];
 
     /// Applies it to each element.
     #[inline(always)]

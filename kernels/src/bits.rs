@@ -19,13 +19,8 @@ pub enum Width {
 
 impl Width {
     /// Every width, narrowest first.
-    pub const ALL: [Width; 5] = [
-        Width::Ternary,
-        Width::Two,
-        Width::Three,
-        Width::Four,
-        Width::Eight,
-    ];
+    pub const ALL: [Width; 5] =
+        [Width::Ternary, Width::Two, Width::Three, Width::Four, Width::Eight];
 
     /// Number of distinct codes: 3, 4, 8, 16 or 256.
     pub const fn levels(self) -> u32 {
@@ -44,9 +39,7 @@ impl Width {
             Width::Ternary => cols.div_ceil(5),
             Width::Two => cols.div_ceil(4),
             // ceil(3 * cols / 8) without an overflowing product.
-            Width::Three => (cols / 8)
-                .saturating_mul(3)
-                .saturating_add((cols % 8 * 3).div_ceil(8)),
+            Width::Three => (cols / 8).saturating_mul(3).saturating_add((cols % 8 * 3).div_ceil(8)),
             Width::Four => cols.div_ceil(2),
             Width::Eight => cols,
         }

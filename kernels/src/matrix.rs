@@ -72,20 +72,16 @@ impl Matrix {
             let panel = &mut words.of_mut::<u32>()[row / lanes * panel_words..][..panel_words];
             panel::fill_lane(width, &codes, panel, lanes, row % lanes);
             // Wraps only where `supports_int8` is false.
-            code_sums.of_mut::<i32>()[row] = codes
-                .iter()
-                .fold(0_i32, |sum, &code| sum.wrapping_add(i32::from(code)));
+            code_sums.of_mut::<i32>()[row] =
+                codes.iter().fold(0_i32, |sum, &code| sum.wrapping_add(i32::from(code)));
         }
 
         let mut padded_scale = Lines::zeroed::<f32>(panels * lanes);
         padded_scale.of_mut::<f32>()[..n].copy_from_slice(scale);
         let mut centred_offset = Lines::zeroed::<f32>(panels * lanes);
         let middle = width.middle() as f32;
-        for ((centred, &scale), &offset) in centred_offset
-            .of_mut::<f32>()
-            .iter_mut()
-            .zip(scale)
-            .zip(offset)
+        for ((centred, &scale), &offset) in
+            centred_offset.of_mut::<f32>().iter_mut().zip(scale).zip(offset)
         {
             *centred = offset + scale * middle;
         }
@@ -128,10 +124,8 @@ impl Matrix {
         check_length("weights", count, w.len())?;
         let lanes = lanes(token);
         let mut panels = Lines::zeroed::<T>(n.div_ceil(lanes) * k * lanes);
-        for (panel, rows) in panels
-            .of_mut::<T>()
-            .chunks_exact_mut(k * lanes)
-            .zip(w.chunks(k * lanes))
+        for (panel, rows) in
+            panels.of_mut::<T>().chunks_exact_mut(k * lanes).zip(w.chunks(k * lanes))
         {
             for (lane, row) in rows.chunks_exact(k).enumerate() {
                 for (k, &weight) in row.iter().enumerate() {
@@ -228,15 +222,9 @@ fn lanes(token: Token) -> usize {
 /// The number of weights of a shape whose panels, padded and at 32 bit, can be addressed.
 fn check_shape(n: usize, k: usize) -> Result<usize, MatrixError> {
     if n == 0 || k == 0 {
-        return Err(MatrixError::Empty {
-            out_features: n,
-            in_features: k,
-        });
+        return Err(MatrixError::Empty { out_features: n, in_features: k });
     }
-    let too_large = MatrixError::TooLarge {
-        out_features: n,
-        in_features: k,
-    };
+    let too_large = MatrixError::TooLarge { out_features: n, in_features: k };
     n.checked_next_multiple_of(32)
         .zip(k.checked_next_multiple_of(panel::DEPTH_STEP))
         .and_then(|(n, k)| n.checked_mul(k)?.checked_mul(4))
@@ -246,13 +234,5 @@ fn check_shape(n: usize, k: usize) -> Result<usize, MatrixError> {
 }
 
 fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), MatrixError> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(MatrixError::Length {
-            what,
-            expected,
-            found,
-        })
-    }
+    if expected == found { Ok(()) } else { Err(MatrixError::Length { what, expected, found }) }
 }

@@ -199,9 +199,7 @@ fn is_finite(row: &[f32], range: f32) -> bool {
 /// The largest magnitude as bits, which order like magnitudes and put NaN above infinity.
 #[inline(always)]
 fn maximum_bits(row: &[f32]) -> u32 {
-    row.iter().fold(0, |largest, value| {
-        largest.max(value.to_bits() & 0x7fff_ffff)
-    })
+    row.iter().fold(0, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff))
 }
 
 /// The scale, or 1 where it is zero: a zero row, or one whose range underflows.

@@ -48,11 +48,7 @@ impl Pool {
                 .map_err(|source| PoolError::Threads { threads, source })?;
             Some(workers)
         };
-        Ok(Pool {
-            threads,
-            workers,
-            token,
-        })
+        Ok(Pool { threads, workers, token })
     }
 
     /// Number of threads.
@@ -99,14 +95,9 @@ impl Pool {
     ) {
         match &self.workers {
             Some(workers) if data.len() > size => workers.install(|| {
-                data.par_chunks_mut(size)
-                    .enumerate()
-                    .for_each(|(index, chunk)| work(index, chunk));
+                data.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk));
             }),
-            _ => data
-                .chunks_mut(size)
-                .enumerate()
-                .for_each(|(index, chunk)| work(index, chunk)),
+            _ => data.chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk)),
         }
     }
 }

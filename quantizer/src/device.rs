@@ -41,11 +41,7 @@ pub struct Device {
 impl Device {
     /// The host's cores.
     pub fn cpu() -> Self {
-        Self {
-            burn: BurnDevice::flex(),
-            kind: DeviceKind::Cpu,
-            name: "cpu".to_owned(),
-        }
+        Self { burn: BurnDevice::flex(), kind: DeviceKind::Cpu, name: "cpu".to_owned() }
     }
 
     /// The first GPU adapter that wgpu offers, software renderers included.
@@ -66,9 +62,8 @@ impl Device {
             Ok(Err(error)) => return Err(no_device(error.to_string())),
             Err(panic) => return Err(no_device(panic_message(panic.as_ref()))),
         };
-        let name = burn
-            .identity()
-            .map_or_else(|| "gpu".to_owned(), |identity| format!("{identity:?}"));
+        let name =
+            burn.identity().map_or_else(|| "gpu".to_owned(), |identity| format!("{identity:?}"));
         Ok(Self { burn, kind: DeviceKind::Gpu, name })
     }
 

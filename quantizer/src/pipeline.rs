@@ -118,7 +118,12 @@ pub fn quantize(
             }
             (Role::Edge | Role::Other, _) => {
                 let full = spec.role == Role::Edge && edge == StoredWidth::Float32;
-                result.tensors.push(float_tensor(&spec.name, &spec.shape, values(model, &spec), full)?);
+                result.tensors.push(float_tensor(
+                    &spec.name,
+                    &spec.shape,
+                    values(model, &spec),
+                    full,
+                )?);
             }
         }
     }
@@ -135,7 +140,8 @@ pub fn quantize(
             let images = calibration.ok_or_else(|| {
                 Error::new(
                     ErrorKind::Input,
-                    "beacon needs calibration images: give a folder or a csv with --calib".to_owned(),
+                    "beacon needs calibration images: give a folder or a csv with --calib"
+                        .to_owned(),
                 )
             })?;
             let sequential = Sequential {
@@ -153,7 +159,11 @@ pub fn quantize(
 }
 
 /// Number of progress steps that [`quantize`] reports.
-pub fn steps(config: &VitConfig, method: &Method, calibration: Option<&CalibrationImages>) -> usize {
+pub fn steps(
+    config: &VitConfig,
+    method: &Method,
+    calibration: Option<&CalibrationImages>,
+) -> usize {
     let layers = BlockLinear::ALL.len() * config.depth as usize;
     match method {
         Method::Rtn { .. } => layers,

@@ -1,9 +1,9 @@
 //! What was asked for and what came out, in the form that files keep it.
 
 use fresnel_runtime::Error;
+use fresnel_runtime::Model;
 use fresnel_runtime::format::{ManifestParts, TensorData, encode};
 use fresnel_runtime::session::INT8_AGREEMENT;
-use fresnel_runtime::Model;
 
 use crate::agreement::int8_agreement;
 use crate::calibration::CalibrationImages;
@@ -101,15 +101,18 @@ impl Recipe {
             parts,
             tensors: quantized.tensors,
             layers: quantized.layers,
-            seconds: [quantized.statistics_time, quantized.solver_time].map(|time| time.as_secs_f64()),
+            seconds: [quantized.statistics_time, quantized.solver_time]
+                .map(|time| time.as_secs_f64()),
         })
     }
 
-    fn pairs(&self, calibration: Option<&CalibrationImages>, device: &Device) -> Vec<(String, String)> {
-        let mut pairs = vec![
-            ("bits", self.bits.to_string()),
-            ("edge_bits", self.edge_bits.to_string()),
-        ];
+    fn pairs(
+        &self,
+        calibration: Option<&CalibrationImages>,
+        device: &Device,
+    ) -> Vec<(String, String)> {
+        let mut pairs =
+            vec![("bits", self.bits.to_string()), ("edge_bits", self.edge_bits.to_string())];
         if self.bits.codes().is_some() {
             pairs.push(("method", self.method.name().to_owned()));
             match &self.method {

@@ -24,7 +24,8 @@ const HALF_WIDTH: f32 = 0.034_641;
 /// writing fails.
 pub fn write(name: &str, directory: &Path, seed: u64, force: bool) -> Result<VitConfig, Error> {
     let config = architecture::defaults(name)?;
-    let (weights_path, config_path) = (directory.join("model.safetensors"), directory.join("config.json"));
+    let (weights_path, config_path) =
+        (directory.join("model.safetensors"), directory.join("config.json"));
     for path in [&weights_path, &config_path] {
         if path.exists() && !force {
             return Err(Error::new(
@@ -86,7 +87,8 @@ pub fn write(name: &str, directory: &Path, seed: u64, force: bool) -> Result<Vit
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::io("can't write the file", error).at_path(path);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(failed)?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(failed)?;
     std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;

@@ -5,8 +5,10 @@ use std::process::Command;
 #[test]
 fn every_command_has_help_with_an_example() {
     let help = |arguments: &[&str]| {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_fresnel")).args(arguments).output().expect("it starts");
+        let output = Command::new(env!("CARGO_BIN_EXE_fresnel"))
+            .args(arguments)
+            .output()
+            .expect("it starts");
         assert!(output.status.success(), "{arguments:?}");
         String::from_utf8(output.stdout).expect("UTF-8")
     };

@@ -182,10 +182,7 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -209,14 +206,8 @@ mod tests {
         assert_eq!(error.path(), Some(Path::new("model.fresnel")));
         assert_eq!(error.tensor(), Some("head.weight"));
         assert_eq!(error.offset(), Some(64));
-        assert_eq!(
-            error.source().map(ToString::to_string).as_deref(),
-            Some("disk on fire")
-        );
-        assert_eq!(
-            Error::new(ErrorKind::Limit, "too large").to_string(),
-            "too large"
-        );
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("disk on fire"));
+        assert_eq!(Error::new(ErrorKind::Limit, "too large").to_string(), "too large");
     }
 
     #[test]

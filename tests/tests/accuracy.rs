@@ -38,7 +38,8 @@ impl Photographs {
 
     fn evaluate(&self, file: &str, compute: &str) -> Value {
         let list = Self::text(&self.data.join("images/imagenet_compat/evaluation.csv"));
-        let result = fresnel(&["eval", file, "--data", &list, "--compute", compute, "--json"]).json();
+        let result =
+            fresnel(&["eval", file, "--data", &list, "--compute", compute, "--json"]).json();
         assert_eq!(result["n"], 800, "{file}");
         println!("{file} {compute}: top-1 {}, top-5 {}", result["top1"], result["top5"]);
         result

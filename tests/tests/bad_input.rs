@@ -72,24 +72,33 @@ fn a_checkpoint_that_is_missing_or_not_understood() {
         .assert_fails(IO, &["nowhere", "not found"]);
 
     scratch.edit_config("vit_tiny_patch16_224", "resnet50");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(DEVICE, &["resnet50", "expected one of"]);
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(DEVICE, &["resnet50", "expected one of"]);
     scratch.edit_config("resnet50", "vit_tiny_patch16_224");
 
     scratch.edit_config("\"depth\": 2", "\"depth\": 3");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
-        .assert_fails(BAD_INPUT, &["missing blocks.2.attn.qkv.weight", "missing blocks.2.norm1.bias"]);
+    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(
+        BAD_INPUT,
+        &["missing blocks.2.attn.qkv.weight", "missing blocks.2.norm1.bias"],
+    );
     scratch.edit_config("\"depth\": 3", "\"depth\": 1");
     scratch
         .quantize(&["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["unused blocks.1.mlp.fc1.weight"]);
     scratch.edit_config("\"depth\": 1", "\"depth\": 2, \"head_bias\": false");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(DEVICE, &["head_bias", "not understood"]);
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(DEVICE, &["head_bias", "not understood"]);
     scratch.edit_config("\"depth\": 2, \"head_bias\": false", "\"depth\": \"two\"");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["depth", "two"]);
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(BAD_INPUT, &["depth", "two"]);
 
     fs::write(scratch.path("config.json"), "{").expect("written");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["config.json", "JSON"]);
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(BAD_INPUT, &["config.json", "JSON"]);
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
 }
 
@@ -98,13 +107,17 @@ fn weights_that_are_damaged_or_not_finite() {
     let scratch = Scratch::new();
     let good = fs::read(scratch.path("model.safetensors")).expect("weights");
     fs::write(scratch.path("model.safetensors"), &good[..good.len() - 1]).expect("written");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["model.safetensors", "safetensors file"]);
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(BAD_INPUT, &["model.safetensors", "safetensors file"]);
 
     let mut spoiled = good;
     let end = spoiled.len();
     spoiled[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(scratch.path("model.safetensors"), spoiled).expect("written");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &["expected finite weights", "NaN"]);
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(BAD_INPUT, &["expected finite weights", "NaN"]);
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
 }
 
@@ -121,7 +134,16 @@ fn flags_that_make_no_sense_together() {
         (&["--bits", "2", "--calib", &photos, "--error-correction", "2"], "from 0 to 1"),
         (&["--bits", "2", "--calib", &photos, "--error-correction", "nan"], "from 0 to 1"),
         (
-            &["--bits", "2", "--calib", &photos, "--calibrate-on", "float", "--error-correction", "1"],
+            &[
+                "--bits",
+                "2",
+                "--calib",
+                &photos,
+                "--calibrate-on",
+                "float",
+                "--error-correction",
+                "1",
+            ],
             "--calibrate-on float",
         ),
     ] {
@@ -144,9 +166,19 @@ fn calibration_images_that_are_none() {
     calibrate(&[]).assert_fails(BAD_INPUT, &["photos"]);
     fs::write(photos.join("broken.jpg"), "this is no photograph").expect("written");
     calibrate(&[]).assert_fails(BAD_INPUT, &["broken.jpg"]);
-    calibrate(&["--calib-count", "2"]).assert_fails(BAD_INPUT, &["2 calibration images", "1 found"]);
-    fresnel(&["quantize", &scratch.text(""), "--bits", "2", "--calib", &scratch.text("absent"), "-o", &scratch.text("o")])
-        .assert_fails(IO, &["absent"]);
+    calibrate(&["--calib-count", "2"])
+        .assert_fails(BAD_INPUT, &["2 calibration images", "1 found"]);
+    fresnel(&[
+        "quantize",
+        &scratch.text(""),
+        "--bits",
+        "2",
+        "--calib",
+        &scratch.text("absent"),
+        "-o",
+        &scratch.text("o"),
+    ])
+    .assert_fails(IO, &["absent"]);
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors", "photos"]);
 }
 
@@ -154,12 +186,23 @@ fn calibration_images_that_are_none() {
 fn an_output_that_exists_or_cannot_be_written() {
     let scratch = Scratch::new();
     fs::write(scratch.path("out.fresnel"), "precious").expect("written");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(IO, &["out.fresnel", "--force"]);
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(IO, &["out.fresnel", "--force"]);
     assert_eq!(fs::read_to_string(scratch.path("out.fresnel")).expect("kept"), "precious");
     scratch.quantize(&["--bits", "2", "--method", "rtn", "--force"]).success();
 
-    fresnel(&["quantize", &scratch.text(""), "--bits", "2", "--method", "rtn", "-o", &scratch.text("no/where/o.fresnel")])
-        .assert_fails(IO, &["no/where"]);
+    fresnel(&[
+        "quantize",
+        &scratch.text(""),
+        "--bits",
+        "2",
+        "--method",
+        "rtn",
+        "-o",
+        &scratch.text("no/where/o.fresnel"),
+    ])
+    .assert_fails(IO, &["no/where"]);
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors", "out.fresnel"]);
 }
 
@@ -188,10 +231,13 @@ fn a_model_file_that_is_damaged() {
         spoil(&flipped);
         refused(&["damaged.fresnel"]);
     }
-    spoil(b"GIF89a and then something long enough to hold a whole header, which this is not at all");
+    spoil(
+        b"GIF89a and then something long enough to hold a whole header, which this is not at all",
+    );
     refused(&["damaged.fresnel"]);
     for command in ["verify", "inspect", "bench"] {
-        run("fresnel-run", &[command, &scratch.text("absent.fresnel")]).assert_fails(IO, &["absent.fresnel"]);
+        run("fresnel-run", &[command, &scratch.text("absent.fresnel")])
+            .assert_fails(IO, &["absent.fresnel"]);
     }
 }
 
@@ -201,12 +247,20 @@ fn inputs_that_do_not_fit_the_model() {
     let model = scratch.good_model();
     let model = model.to_str().expect("a path");
     let wrong = fixture("tiny_variants/deit3_like/reference.safetensors");
-    fresnel(&["run", model, "--input", wrong.to_str().expect("a path"), "--output", &scratch.text("o")])
-        .assert_fails(BAD_INPUT, &["input"]);
+    fresnel(&[
+        "run",
+        model,
+        "--input",
+        wrong.to_str().expect("a path"),
+        "--output",
+        &scratch.text("o"),
+    ])
+    .assert_fails(BAD_INPUT, &["input"]);
     fs::write(scratch.path("text.jpg"), "no picture").expect("written");
     fresnel(&["classify", model, &scratch.text("text.jpg")]).assert_fails(BAD_INPUT, &["text.jpg"]);
     fs::write(scratch.path("list.csv"), "file\ntext.jpg\n").expect("written");
-    fresnel(&["eval", model, "--data", &scratch.text("list.csv")]).assert_fails(BAD_INPUT, &["label"]);
+    fresnel(&["eval", model, "--data", &scratch.text("list.csv")])
+        .assert_fails(BAD_INPUT, &["label"]);
     assert!(!Path::new(&scratch.text("o")).exists());
 }
 

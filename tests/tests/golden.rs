@@ -128,7 +128,11 @@ fn check(case: &Case, device: &Device) {
     assert_close(&place("scale"), &solution.scale, &case.numbers("scale"));
     let expected = case.fields["cosine_per_sweep"].as_array().expect("cosines");
     for (phase, (found, expected)) in solution.phases.iter().zip(expected).enumerate() {
-        assert_close(&place(&format!("cosine of phase {phase}")), &found.cosine, &flatten(expected));
+        assert_close(
+            &place(&format!("cosine of phase {phase}")),
+            &found.cosine,
+            &flatten(expected),
+        );
     }
     if let Some(sweeps) = case.fields["codes_per_sweep"].as_array() {
         assert_eq!(solution.phases.len(), sweeps.len() + 1, "{}", place("number of sweeps"));
@@ -168,8 +172,7 @@ fn beacon_handles_zero_one_sided_and_constant_channels_and_dead_inputs() {
 fn min_max_grid_and_round_to_nearest() {
     for case in cases("b") {
         let channels = case.size("C");
-        let alphabet =
-            Alphabet::new(&case.weights(), channels, case.levels(), case.symmetric());
+        let alphabet = Alphabet::new(&case.weights(), channels, case.levels(), case.symmetric());
         assert_eq!(alphabet.zero, case.numbers("zero"), "{}: zero point", case.name);
         let asymmetric = Alphabet::asymmetric(&case.weights(), channels, case.levels());
         for (found, expected) in asymmetric.scale.iter().zip(case.numbers("minmax_scale")) {

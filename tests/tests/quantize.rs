@@ -20,9 +20,8 @@ impl Bench {
         fs::create_dir(&photos).expect("a folder");
         for index in 0..12_u32 {
             let picture = image::RgbImage::from_fn(80, 72, |x, y| {
-                let wave = |speed: u32, shift: u32| {
-                    ((x * speed + y * (index + shift)) * 7 % 256) as u8
-                };
+                let wave =
+                    |speed: u32, shift: u32| ((x * speed + y * (index + shift)) * 7 % 256) as u8;
                 image::Rgb([wave(1, index), wave(2, 3), wave(index + 1, 1)])
             });
             picture.save(photos.join(format!("{index}.png"))).expect("a picture");
@@ -43,8 +42,9 @@ impl Bench {
         let model = fixture("tiny_variants/deit3_like");
         let (model, photos, output) =
             (model.to_str().expect("a path").to_owned(), self.text("photos"), self.text(output));
-        let mut arguments =
-            vec!["quantize", &model, "--calib", &photos, "--device", "cpu", "--json", "-o", &output];
+        let mut arguments = vec![
+            "quantize", &model, "--calib", &photos, "--device", "cpu", "--json", "-o", &output,
+        ];
         arguments.extend(extra);
         fresnel(&arguments).json()
     }
@@ -64,7 +64,10 @@ fn every_width_and_method_gives_a_file_of_the_stated_size() {
             let size = bytes(&bench.path(&name)).len() as u64;
             assert_eq!(report["file_bytes"].as_u64(), Some(size), "{name}");
             let bound = report["bound_bytes"].as_u64().expect("a bound");
-            assert!(size >= bound && size <= bound + bound / 100 + 65536, "{name}: {size}, {bound}");
+            assert!(
+                size >= bound && size <= bound + bound / 100 + 65536,
+                "{name}: {size}, {bound}"
+            );
             let inspected = fresnel(&["inspect", &bench.text(&name), "--json"]).json();
             assert_eq!(inspected["bound_bytes"].as_u64(), Some(bound), "{name}");
             run("fresnel-run", &["verify", &bench.text(&name)]).success();
@@ -141,8 +144,11 @@ fn sixteen_bits_stay_close_to_thirty_two() {
         let bytes = bytes(Path::new(&output));
         let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
         let view = tensors.tensor("logits").expect("logits");
-        let values: Vec<f32> =
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values: Vec<f32> = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         logits.push(values);
     }
     let scale = logits[1].iter().fold(0.0_f32, |m, x| m.max(x.abs()));

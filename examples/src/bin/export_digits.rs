@@ -28,12 +28,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let written = Digits::read_whole(&arguments.archive).and_then(|digits| {
-        export::export(
-            &digits,
-            arguments.calibration_count,
-            arguments.seed,
-            &arguments.output,
-        )
+        export::export(&digits, arguments.calibration_count, arguments.seed, &arguments.output)
     });
     match written {
         Ok(paths) => {

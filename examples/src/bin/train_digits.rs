@@ -20,10 +20,8 @@ use fresnel_examples::digits::{Digits, Error, HELD_OUT, TRAINING, VALIDATION, ch
 ///
 /// Writes model.safetensors and config.json, as timm names things.
 #[derive(Debug, Parser)]
-#[command(
-    after_help = "Examples:\n  train_digits mnist.npz --validate --epochs 30\n  \
-    train_digits mnist.npz --output quantizer/assets/digits --force"
-)]
+#[command(after_help = "Examples:\n  train_digits mnist.npz --validate --epochs 30\n  \
+    train_digits mnist.npz --output quantizer/assets/digits --force")]
 struct Arguments {
     /// The archive: an .npz with images u8 [10000, 28, 28] and labels u8 [10000]
     archive: PathBuf,
@@ -95,10 +93,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
     if !(arguments.distortion.is_finite() && (0.0..=2.0).contains(&arguments.distortion)) {
-        return Err(Error::Options(format!(
-            "distortion {} is not in 0..=2",
-            arguments.distortion
-        )));
+        return Err(Error::Options(format!("distortion {} is not in 0..=2", arguments.distortion)));
     }
     let architecture = Architecture {
         patch_size: arguments.patch_size,
@@ -122,11 +117,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     if let Some(directory) = &arguments.output {
         checkpoint::prepare(directory, arguments.force)?;
     }
-    let range = if arguments.validate {
-        TRAINING.start..VALIDATION.start
-    } else {
-        TRAINING
-    };
+    let range = if arguments.validate { TRAINING.start..VALIDATION.start } else { TRAINING };
     let start = Instant::now();
     let model = train(&digits, range, architecture, &options, |report, model| {
         let seconds = report.elapsed.as_secs_f64();
@@ -153,11 +144,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     if let Some(directory) = &arguments.output {
         checkpoint::write(directory, architecture, &model.tensors(architecture))?;
     }
-    let (name, range) = if arguments.validate {
-        ("validation", VALIDATION)
-    } else {
-        ("held-out", HELD_OUT)
-    };
+    let (name, range) =
+        if arguments.validate { ("validation", VALIDATION) } else { ("held-out", HELD_OUT) };
     let top1 = accuracy(&model, architecture, &digits, range.clone());
     println!(
         "{name} digits {} to {}: top-1 {top1:.1} %, {} parameters, trained in {seconds:.0} s",

@@ -47,14 +47,8 @@ impl Digits {
                 images.len()
             ));
         }
-        if let Some(position) = labels
-            .iter()
-            .position(|&label| usize::from(label) >= CLASSES)
-        {
-            return Err(format!(
-                "label {position} is {}, expected 0 to 9",
-                labels[position]
-            ));
+        if let Some(position) = labels.iter().position(|&label| usize::from(label) >= CLASSES) {
+            return Err(format!("label {position} is {}, expected 0 to 9", labels[position]));
         }
         Ok(Self { images, labels })
     }
@@ -65,10 +59,8 @@ impl Digits {
     /// When the file cannot be read, is no `.npz`, lacks an array, or holds arrays of another type
     /// or shape than the table above.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes =
+            fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         Self::parse(&bytes).map_err(|reason| Error::content(path, reason))
     }
 
@@ -131,10 +123,7 @@ impl Digits {
     /// If an index is not below [`len`](Self::len).
     #[must_use]
     pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
-        let mut selected = Self {
-            images: Vec::new(),
-            labels: Vec::new(),
-        };
+        let mut selected = Self { images: Vec::new(), labels: Vec::new() };
         for index in indices {
             selected.images.extend_from_slice(self.image(index));
             selected.labels.push(self.label(index));
@@ -164,9 +153,7 @@ fn read_array(archive: &[u8], name: &str, inner: &[usize]) -> Result<Vec<u8>, St
 /// Parses a `.npy` file of `u8` elements in C order and shape `[n, inner...]`.
 fn parse_array(bytes: &[u8], inner: &[usize]) -> Result<Vec<u8>, String> {
     let truncated = || "truncated header".to_owned();
-    let rest = bytes
-        .strip_prefix(b"\x93NUMPY")
-        .ok_or("not a NumPy array: wrong first bytes")?;
+    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("not a NumPy array: wrong first bytes")?;
     let (&[major, _minor], rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
     let (header_length, rest) = if major == 1 {
         let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
@@ -181,9 +168,7 @@ fn parse_array(bytes: &[u8], inner: &[usize]) -> Result<Vec<u8>, String> {
 
     let descr = header_value(header, "descr")?;
     if !descr.starts_with("'|u1'") {
-        return Err(format!(
-            "expected elements of type '|u1' (u8), header says {header:?}"
-        ));
+        return Err(format!("expected elements of type '|u1' (u8), header says {header:?}"));
     }
     if !header_value(header, "fortran_order")?.starts_with("False") {
         return Err("expected C order, found Fortran order".to_owned());
@@ -198,10 +183,7 @@ fn parse_array(bytes: &[u8], inner: &[usize]) -> Result<Vec<u8>, String> {
     }
     let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     if count != Some(elements.len()) {
-        return Err(format!(
-            "shape {shape:?} does not match {} bytes of elements",
-            elements.len()
-        ));
+        return Err(format!("shape {shape:?} does not match {} bytes of elements", elements.len()));
     }
     Ok(elements.to_vec())
 }

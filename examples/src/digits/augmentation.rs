@@ -32,22 +32,11 @@ pub struct Augmentation {
 
 impl Augmentation {
     /// No distortion at all.
-    pub const NONE: Self = Self {
-        rotation: 0.0,
-        scale: 0.0,
-        shear: 0.0,
-        shift: 0.0,
-        elastic: 0.0,
-    };
+    pub const NONE: Self = Self { rotation: 0.0, scale: 0.0, shear: 0.0, shift: 0.0, elastic: 0.0 };
 
     /// The distortions that the digits model is trained with.
-    pub const TRAINING: Self = Self {
-        rotation: 0.26,
-        scale: 0.15,
-        shear: 0.2,
-        shift: 2.5,
-        elastic: 2.5,
-    };
+    pub const TRAINING: Self =
+        Self { rotation: 0.26, scale: 0.15, shear: 0.2, shift: 2.5, elastic: 2.5 };
 
     /// These distortions with every limit multiplied by `strength`.
     #[must_use]
@@ -160,11 +149,7 @@ mod tests {
         (0..PIXELS)
             .map(|i| {
                 let inside = |p: usize| (10..18).contains(&p);
-                if inside(i % SIDE) && inside(i / SIDE) {
-                    200
-                } else {
-                    0
-                }
+                if inside(i % SIDE) && inside(i / SIDE) { 200 } else { 0 }
             })
             .collect()
     }

@@ -40,10 +40,7 @@ pub fn prepare(directory: &Path, force: bool) -> Result<(), Error> {
     fs::create_dir_all(directory)
         .and_then(|()| File::create(&trial))
         .and_then(|_| fs::remove_file(&trial))
-        .map_err(|source| Error::Write {
-            path: directory.to_owned(),
-            source,
-        })
+        .map_err(|source| Error::Write { path: directory.to_owned(), source })
 }
 
 /// Writes both files into `directory`, which must exist. Each file is replaced as a whole or not at
@@ -128,10 +125,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     written.map_err(|source| {
         // The error that matters is the first one.
         let _ = fs::remove_file(&partial);
-        Error::Write {
-            path: path.to_owned(),
-            source,
-        }
+        Error::Write { path: path.to_owned(), source }
     })
 }
 
@@ -153,13 +147,8 @@ mod tests {
     use super::super::vision_transformer::VisionTransformer;
     use super::*;
 
-    const SMALL: Architecture = Architecture {
-        patch_size: 7,
-        embed_dim: 8,
-        depth: 2,
-        num_heads: 2,
-        mlp_ratio: 3,
-    };
+    const SMALL: Architecture =
+        Architecture { patch_size: 7, embed_dim: 8, depth: 2, num_heads: 2, mlp_ratio: 3 };
 
     fn tensors() -> Vec<NamedTensor> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -199,11 +188,8 @@ mod tests {
             }
         }
         expected.sort();
-        let mut found: Vec<(String, Vec<usize>)> = file
-            .tensors()
-            .into_iter()
-            .map(|(name, view)| (name, view.shape().to_vec()))
-            .collect();
+        let mut found: Vec<(String, Vec<usize>)> =
+            file.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
         found.sort();
         assert_eq!(found, expected);
     }

@@ -59,9 +59,6 @@ impl Error {
 
     /// A [`Error::Content`] about `path`.
     pub(crate) fn content(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Content {
-            path: path.to_owned(),
-            reason: reason.into(),
-        }
+        Self::Content { path: path.to_owned(), reason: reason.into() }
     }
 }

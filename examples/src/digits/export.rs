@@ -52,28 +52,21 @@ pub fn export(
         )));
     }
     let samples = directory.join(SAMPLES_FOLDER);
-    fs::create_dir_all(&samples).map_err(|source| Error::Write {
-        path: samples.clone(),
-        source,
-    })?;
+    fs::create_dir_all(&samples)
+        .map_err(|source| Error::Write { path: samples.clone(), source })?;
 
     let mut order: Vec<usize> = TRAINING.collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     let calibration = digits.select(order.into_iter().take(calibration_count));
     let evaluation = digits.select(HELD_OUT);
     let mut paths = Vec::new();
-    for (name, part) in [
-        (CALIBRATION_FILE, calibration),
-        (EVALUATION_FILE, evaluation),
-    ] {
+    for (name, part) in [(CALIBRATION_FILE, calibration), (EVALUATION_FILE, evaluation)] {
         let path = directory.join(name);
         write_file(&path, &safetensors_bytes(&part))?;
         paths.push(path);
     }
     for class in 0..CLASSES {
-        let Some(index) = HELD_OUT
-            .into_iter()
-            .find(|&i| usize::from(digits.label(i)) == class)
+        let Some(index) = HELD_OUT.into_iter().find(|&i| usize::from(digits.label(i)) == class)
         else {
             continue;
         };
@@ -89,10 +82,7 @@ fn safetensors_bytes(digits: &Digits) -> Vec<u8> {
         TensorView::new(Dtype::U8, shape, bytes).expect("the bytes of the digits fill their shape")
     };
     let tensors = [
-        (
-            "images",
-            view(vec![digits.len(), SIDE, SIDE], digits.images()),
-        ),
+        ("images", view(vec![digits.len(), SIDE, SIDE], digits.images())),
         ("labels", view(vec![digits.len()], digits.labels())),
     ];
     safetensors::serialize(tensors, None).expect("two names make a small header")
@@ -102,9 +92,7 @@ fn png(image: &[u8]) -> Vec<u8> {
     let image = GrayImage::from_raw(SIDE as u32, SIDE as u32, image.to_vec())
         .expect("a digit has 28 x 28 pixels");
     let mut bytes = Cursor::new(Vec::new());
-    image
-        .write_to(&mut bytes, ImageFormat::Png)
-        .expect("writing to memory does not fail");
+    image.write_to(&mut bytes, ImageFormat::Png).expect("writing to memory does not fail");
     bytes.into_inner()
 }
 
@@ -117,9 +105,7 @@ mod tests {
 
     fn archive() -> Digits {
         let labels: Vec<u8> = (0..10_000).map(|i| (i * 3 % 10) as u8).collect();
-        let images = (0..10_000 * PIXELS)
-            .map(|i| (i / PIXELS % 256) as u8)
-            .collect();
+        let images = (0..10_000 * PIXELS).map(|i| (i / PIXELS % 256) as u8).collect();
         Digits::new(images, labels).unwrap()
     }
 
@@ -132,10 +118,7 @@ mod tests {
         let bytes = fs::read(directory.join(EVALUATION_FILE)).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(file.tensor("images").unwrap().shape(), [1000, 28, 28]);
-        assert_eq!(
-            file.tensor("labels").unwrap().data(),
-            &archive().labels()[HELD_OUT]
-        );
+        assert_eq!(file.tensor("labels").unwrap().data(), &archive().labels()[HELD_OUT]);
 
         let bytes = fs::read(directory.join(CALIBRATION_FILE)).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();

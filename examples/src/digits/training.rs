@@ -57,27 +57,18 @@ impl TrainingOptions {
         let reason = if self.epochs == 0 {
             "the number of epochs must be at least 1".to_owned()
         } else if self.batch_size == 0 || self.batch_size > digits {
-            format!(
-                "a batch of {} does not fit {digits} training digits",
-                self.batch_size
-            )
+            format!("a batch of {} does not fit {digits} training digits", self.batch_size)
         } else if self.shards == 0 || !self.batch_size.is_multiple_of(self.shards) {
             format!(
                 "a batch of {} cannot be cut into {} equal shards",
                 self.batch_size, self.shards
             )
         } else if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            format!(
-                "learning rate {} is not a positive number",
-                self.learning_rate
-            )
+            format!("learning rate {} is not a positive number", self.learning_rate)
         } else if !(0.0..1.0).contains(&self.label_smoothing) {
             format!("label smoothing {} is not in 0..1", self.label_smoothing)
         } else if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            format!(
-                "weight decay {} is negative or no number",
-                self.weight_decay
-            )
+            format!("weight decay {} is negative or no number", self.weight_decay)
         } else {
             return Ok(());
         };
@@ -196,17 +187,11 @@ impl Shard {
         let mut targets = vec![options.label_smoothing / CLASSES as f32; indices.len() * CLASSES];
         let mut distorted = [0.0; PIXELS];
         for (&index, target) in indices.iter().zip(targets.chunks_exact_mut(CLASSES)) {
-            options
-                .augmentation
-                .apply(digits.image(index), rng, &mut distorted);
+            options.augmentation.apply(digits.image(index), rng, &mut distorted);
             architecture.append_patches(&distorted, &mut patches);
             target[usize::from(digits.label(index))] += 1.0 - options.label_smoothing;
         }
-        let shape = [
-            indices.len(),
-            architecture.patches(),
-            architecture.patch_pixels(),
-        ];
+        let shape = [indices.len(), architecture.patches(), architecture.patch_pixels()];
         Self {
             patches: TensorData::new(patches, shape),
             targets: TensorData::new(targets, [indices.len(), CLASSES]),
@@ -222,9 +207,7 @@ impl Shard {
     ) -> (f32, GradientsParams) {
         let logits = model.forward(Tensor::from_data(self.patches, device));
         let targets = Tensor::<2>::from_data(self.targets, device);
-        let loss = (log_softmax(logits, 1) * targets)
-            .sum()
-            .mul_scalar(-1.0 / batch_size as f64);
+        let loss = (log_softmax(logits, 1) * targets).sum().mul_scalar(-1.0 / batch_size as f64);
         let gradients = GradientsParams::from_grads(loss.backward(), model);
         (loss.into_scalar::<f32>(), gradients)
     }
@@ -282,17 +265,10 @@ pub fn predict(
             let digit: Vec<f32> = digits.image(index).iter().map(|&p| f32::from(p)).collect();
             architecture.append_patches(&digit, &mut patches);
         }
-        let shape = [
-            indices.len(),
-            architecture.patches(),
-            architecture.patch_pixels(),
-        ];
+        let shape = [indices.len(), architecture.patches(), architecture.patch_pixels()];
         let patches = Tensor::<3>::from_data(TensorData::new(patches, shape), &device);
-        let logits: Vec<f32> = model
-            .forward(patches)
-            .into_data()
-            .try_to_vec()
-            .expect("logits are f32");
+        let logits: Vec<f32> =
+            model.forward(patches).into_data().try_to_vec().expect("logits are f32");
         classes.extend(logits.chunks_exact(CLASSES).map(|row| {
             let best = (1..CLASSES).fold(0, |best, i| if row[i] > row[best] { i } else { best });
             best as u8
@@ -314,11 +290,8 @@ pub fn accuracy(
 ) -> f64 {
     assert!(!range.is_empty(), "accuracy needs at least one digit");
     let predicted = predict(model, architecture, digits, range.clone());
-    let right = range
-        .clone()
-        .zip(predicted)
-        .filter(|&(index, class)| digits.label(index) == class)
-        .count();
+    let right =
+        range.clone().zip(predicted).filter(|&(index, class)| digits.label(index) == class).count();
     100.0 * right as f64 / range.len() as f64
 }
 

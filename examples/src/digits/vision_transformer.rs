@@ -39,14 +39,8 @@ impl Architecture {
     /// # Errors
     /// Says in words which size does not fit.
     pub fn validate(&self) -> Result<(), String> {
-        if [
-            self.patch_size,
-            self.embed_dim,
-            self.depth,
-            self.num_heads,
-            self.mlp_ratio,
-        ]
-        .contains(&0)
+        if [self.patch_size, self.embed_dim, self.depth, self.num_heads, self.mlp_ratio]
+            .contains(&0)
         {
             return Err("every size of the model must be at least 1".to_owned());
         }
@@ -90,8 +84,7 @@ impl Architecture {
                 for row in top..top + size {
                     let line = &digit[row * SIDE + left..][..size];
                     patches.extend(
-                        line.iter()
-                            .map(|pixel| (pixel / 255.0 - MEAN) / STANDARD_DEVIATION),
+                        line.iter().map(|pixel| (pixel / 255.0 - MEAN) / STANDARD_DEVIATION),
                     );
                 }
             }
@@ -194,35 +187,19 @@ impl VisionTransformer {
         let mut tensors = Vec::new();
         let mut push = |name: String, shape: &[usize], values: Vec<f32>| {
             debug_assert_eq!(shape.iter().product::<usize>(), values.len());
-            tensors.push(NamedTensor {
-                name,
-                shape: shape.to_vec(),
-                values,
-            });
+            tensors.push(NamedTensor { name, shape: shape.to_vec(), values });
         };
         let (width, size) = (architecture.embed_dim, architecture.patch_size);
         let hidden = width * architecture.mlp_ratio;
         push("cls_token".into(), &[1, 1, width], values(&self.cls_token));
         let positions = architecture.patches() + 1;
-        push(
-            "pos_embed".into(),
-            &[1, positions, width],
-            values(&self.pos_embed),
-        );
+        push("pos_embed".into(), &[1, positions, width], values(&self.pos_embed));
         let (weight, bias) = linear_values(&[&self.patch_embed]);
-        push(
-            "patch_embed.proj.weight".into(),
-            &[width, 1, size, size],
-            weight,
-        );
+        push("patch_embed.proj.weight".into(), &[width, 1, size, size], weight);
         push("patch_embed.proj.bias".into(), &[width], bias);
         for (index, block) in self.blocks.iter().enumerate() {
             let linears: [(&str, &[&Linear], [usize; 2]); 4] = [
-                (
-                    "attn.qkv",
-                    &[&block.query, &block.key, &block.value],
-                    [3 * width, width],
-                ),
+                ("attn.qkv", &[&block.query, &block.key, &block.value], [3 * width, width]),
                 ("attn.proj", &[&block.projection], [width, width]),
                 ("mlp.fc1", &[&block.fc1], [hidden, width]),
                 ("mlp.fc2", &[&block.fc2], [width, hidden]),
@@ -253,9 +230,7 @@ impl Block {
         let [batch, count, width] = tokens.dims();
         let head_dim = width / self.heads;
         let heads = |tokens: Tensor<3>| -> Tensor<4> {
-            tokens
-                .reshape([batch, count, self.heads, head_dim])
-                .swap_dims(1, 2)
+            tokens.reshape([batch, count, self.heads, head_dim]).swap_dims(1, 2)
         };
         let normed = self.norm1.forward(tokens.clone());
         let query = heads(self.query.forward(normed.clone()));
@@ -263,10 +238,7 @@ impl Block {
         let value = heads(self.value.forward(normed));
         let scale = (head_dim as f64).powf(-0.5);
         let weights = softmax(query.mul_scalar(scale).matmul(key.swap_dims(2, 3)), 3);
-        let mixed = weights
-            .matmul(value)
-            .swap_dims(1, 2)
-            .reshape([batch, count, width]);
+        let mixed = weights.matmul(value).swap_dims(1, 2).reshape([batch, count, width]);
         tokens + self.projection.forward(mixed)
     }
 
@@ -303,19 +275,13 @@ impl<R: Rng> Initial<'_, R> {
     }
 
     fn norm(&self, width: usize) -> LayerNorm {
-        LayerNormConfig::new(width)
-            .with_epsilon(NORM_EPSILON)
-            .init(self.device)
+        LayerNormConfig::new(width).with_epsilon(NORM_EPSILON).init(self.device)
     }
 }
 
 /// The elements of a parameter, row-major.
 fn values<const D: usize>(parameter: &Param<Tensor<D>>) -> Vec<f32> {
-    parameter
-        .val()
-        .into_data()
-        .try_to_vec()
-        .expect("parameters are f32")
+    parameter.val().into_data().try_to_vec().expect("parameters are f32")
 }
 
 /// Weights `[out, in]` and biases `[out]` of linears stacked along their outputs.
@@ -324,12 +290,7 @@ fn linear_values(stacked: &[&Linear]) -> (Vec<f32>, Vec<f32>) {
     let mut bias = Vec::new();
     for linear in stacked {
         let transposed = linear.weight.val().transpose();
-        weight.extend(
-            transposed
-                .into_data()
-                .try_to_vec::<f32>()
-                .expect("parameters are f32"),
-        );
+        weight.extend(transposed.into_data().try_to_vec::<f32>().expect("parameters are f32"));
         bias.extend(linear.bias.iter().flat_map(values));
     }
     (weight, bias)
@@ -337,10 +298,7 @@ fn linear_values(stacked: &[&Linear]) -> (Vec<f32>, Vec<f32>) {
 
 /// Weight and bias of a LayerNorm.
 fn norm_values(norm: &LayerNorm) -> (Vec<f32>, Vec<f32>) {
-    (
-        values(&norm.gamma),
-        norm.beta.iter().flat_map(values).collect(),
-    )
+    (values(&norm.gamma), norm.beta.iter().flat_map(values).collect())
 }
 
 #[cfg(test)]

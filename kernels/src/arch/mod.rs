@@ -58,19 +58,12 @@ impl Isa {
 
     /// Those that this machine has, slowest first; never empty.
     pub fn available() -> Vec<Isa> {
-        Isa::ALL
-            .into_iter()
-            .filter(|isa| isa.is_available())
-            .collect()
+        Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// The fastest that this machine has.
     pub fn best() -> Isa {
-        Isa::ALL
-            .into_iter()
-            .rev()
-            .find(|isa| isa.is_available())
-            .unwrap_or(Isa::Scalar)
+        Isa::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Isa::Scalar)
     }
 
     /// The one that the environment variable `FRESNEL_ISA` names, or [`Isa::best`] where it is unset or empty.
@@ -107,10 +100,7 @@ impl Isa {
 
     /// The token, or the error which says that this machine lacks the instructions.
     pub(crate) fn require(self) -> Result<Token, IsaError> {
-        self.token().ok_or_else(|| IsaError::Unavailable {
-            isa: self,
-            available: Isa::available(),
-        })
+        self.token().ok_or_else(|| IsaError::Unavailable { isa: self, available: Isa::available() })
     }
 }
 
@@ -121,9 +111,7 @@ impl FromStr for Isa {
         Isa::ALL
             .into_iter()
             .find(|isa| isa.name() == name)
-            .ok_or_else(|| IsaError::Unknown {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| IsaError::Unknown { name: name.to_owned() })
     }
 }
 

@@ -7,12 +7,7 @@ use crate::IsaError;
 /// `FRESNEL_EXPECT_ISAS`, a comma-separated list, names one that was skipped.
 #[test]
 fn expected_instruction_sets_are_not_skipped() {
-    let names = |isas: &[Isa]| {
-        isas.iter()
-            .map(|isa| isa.name())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = |isas: &[Isa]| isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
     let (run, skipped): (Vec<Isa>, Vec<Isa>) =
         Isa::ALL.into_iter().partition(|isa| isa.is_available());
     let mut line = format!("isas run: {}", names(&run));
@@ -22,11 +17,7 @@ fn expected_instruction_sets_are_not_skipped() {
     // Past the capture of the test harness: a skip must be visible.
     writeln!(std::io::stdout(), "\n{line}").unwrap();
     if let Ok(expected) = std::env::var("FRESNEL_EXPECT_ISAS") {
-        for name in expected
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-        {
+        for name in expected.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let isa: Isa = name.parse().unwrap();
             assert!(run.contains(&isa), "{isa} was to be tested: {line}");
         }
@@ -67,10 +58,7 @@ fn the_environment_forces_an_instruction_set() {
             assert_eq!(set(isa.name()), Ok(isa));
         } else {
             let error = set(isa.name()).unwrap_err();
-            assert!(
-                error.to_string().contains("choose one of scalar"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("choose one of scalar"), "{error}");
         }
     }
 }

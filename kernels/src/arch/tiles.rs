@@ -80,12 +80,7 @@ pub(crate) fn for_each_tile<T: Send>(
     if matrix.is_empty() {
         return;
     }
-    let Cut {
-        columns,
-        group_rows,
-        row_step,
-        column_step,
-    } = cut;
+    let Cut { columns, group_rows, row_step, column_step } = cut;
     assert_eq!(
         matrix.len() % (columns * group_rows),
         0,

@@ -85,11 +85,7 @@ pub(super) fn drive<S: Simd, P: Product, F: Finish<P::Sum>>(
     let left = left.get::<P::Left>(m * per_row);
     pool.for_each_chunk(left, tile_rows * per_row, |tile, packed| {
         let first = tile * tile_rows;
-        simd.vectorize(PackLeft {
-            product,
-            rows: first..m.min(first + tile_rows),
-            packed,
-        });
+        simd.vectorize(PackLeft { product, rows: first..m.min(first + tile_rows), packed });
     });
     let left = &*left;
 
@@ -112,11 +108,7 @@ pub(super) fn drive<S: Simd, P: Product, F: Finish<P::Sum>>(
 
 /// Rows of a task: few enough for the cache and for every thread to have work, otherwise as many as possible.
 fn task_rows(m: usize, panels: usize, tile_rows: usize, threads: usize) -> usize {
-    let for_threads = if threads == 1 {
-        1
-    } else {
-        (2 * threads).div_ceil(panels)
-    };
+    let for_threads = if threads == 1 { 1 } else { (2 * threads).div_ceil(panels) };
     let tasks = m.div_ceil(TASK_ROWS).max(for_threads);
     m.div_ceil(tasks).next_multiple_of(tile_rows)
 }
@@ -150,12 +142,7 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Task {
-            product,
-            finish,
-            left,
-            tile,
-        } = self;
+        let Task { product, finish, left, tile } = self;
         let depth = product.depth();
         let tile_rows = P::tile_rows::<S>();
         let per_row = product.left_len::<S>(depth);
@@ -168,9 +155,8 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
             let right = product.expand_right(simd, panel, start..end, &mut right);
             let left_start = product.left_len::<S>(start);
             let left_end = product.left_len::<S>(end);
-            for (left, sums) in left
-                .chunks(tile_rows * per_row)
-                .zip(sums.chunks_mut(tile_rows * S::LANES))
+            for (left, sums) in
+                left.chunks(tile_rows * per_row).zip(sums.chunks_mut(tile_rows * S::LANES))
             {
                 let rows = sums.len() / S::LANES;
                 let left = &left[left_start * rows..left_end * rows];

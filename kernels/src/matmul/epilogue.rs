@@ -86,9 +86,7 @@ pub(super) fn write_row<S: Simd, const LANES: usize>(
             values[lane] *= layer_scale[lane];
         }
     }
-    let residual = epilogue
-        .residual
-        .map(|residual| &residual[tile.row_range(row)]);
+    let residual = epilogue.residual.map(|residual| &residual[tile.row_range(row)]);
     let out = tile.row(row);
     if let Ok(out) = <&mut [f32; LANES]>::try_from(&mut *out) {
         if let Some(residual) = residual.and_then(|residual| residual.first_chunk::<LANES>()) {

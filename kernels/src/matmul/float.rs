@@ -35,11 +35,7 @@ pub(super) fn matmul<S: Simd>(
     } else {
         None
     };
-    let finish = FinishFloat {
-        w,
-        row_sums,
-        epilogue,
-    };
+    let finish = FinishFloat { w, row_sums, epilogue };
     let shape = (m, w.out_features());
     drive(simd, pool, &FloatProduct { a, w }, &finish, shape, out);
 }

@@ -107,11 +107,7 @@ fn check_int8(a: &QuantizedActivations, w: &Matrix) {
         w.supports_int8(),
         "integer products need codes and at most as many input features as cannot overflow"
     );
-    assert_eq!(
-        a.columns(),
-        w.in_features(),
-        "activations and weights differ in input features"
-    );
+    assert_eq!(a.columns(), w.in_features(), "activations and weights differ in input features");
 }
 
 fn check_epilogue(m: usize, w: &Matrix, epilogue: &Epilogue<'_>, out: &[f32]) {

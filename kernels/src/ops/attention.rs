@@ -149,9 +149,8 @@ impl Head<'_> {
 /// `sums[row][lane] = sum_k left[row][k] * right[k][lane]`, `left` packed in tiles of `S::F32_ROWS` rows.
 #[inline(always)]
 fn multiply<S: Simd>(simd: S, depth: usize, left: &[f32], right: &[f32], sums: &mut [f32]) {
-    for (left, sums) in left
-        .chunks(S::F32_ROWS * depth)
-        .zip(sums.chunks_mut(S::F32_ROWS * S::LANES))
+    for (left, sums) in
+        left.chunks(S::F32_ROWS * depth).zip(sums.chunks_mut(S::F32_ROWS * S::LANES))
     {
         simd.f32_tile(sums.len() / S::LANES, left, right, sums, true);
     }
@@ -165,11 +164,7 @@ fn softmax_columns<S: Simd, const LANES: usize>(scores: &mut [f32]) -> [f32; LAN
     let mut largest = [f32::NEG_INFINITY; LANES];
     for row in scores.iter() {
         for lane in 0..LANES {
-            largest[lane] = if row[lane] > largest[lane] {
-                row[lane]
-            } else {
-                largest[lane]
-            };
+            largest[lane] = if row[lane] > largest[lane] { row[lane] } else { largest[lane] };
         }
     }
     let mut totals = [0.0; LANES];

@@ -28,13 +28,7 @@ pub fn layer_norm(pool: &Pool, x: &[f32], gamma: &[f32], beta: &[f32], eps: f32,
     }
     pool.for_each_chunk(out, CHUNK * dim, |chunk, out| {
         let x = &x[chunk * CHUNK * dim..][..out.len()];
-        let task = LayerNorm {
-            x,
-            gamma,
-            beta,
-            eps,
-            out,
-        };
+        let task = LayerNorm { x, gamma, beta, eps, out };
         dispatch!(pool.token(), simd => simd.vectorize(task));
     });
 }

@@ -41,13 +41,7 @@ pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     let r = mul_add::<S>(n, -LN_2_LOW, r);
     let p = polynomial::<S, 5>(
         r,
-        [
-            0.499_999_93,
-            0.166_665_21,
-            0.041_668_387,
-            0.008_368_71,
-            0.001_381_460_8,
-        ],
+        [0.499_999_93, 0.166_665_21, 0.041_668_387, 0.008_368_71, 0.001_381_460_8],
     );
     let mantissa = mul_add::<S>(p, r * r, r) + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
@@ -76,20 +70,9 @@ pub(crate) fn erf<S: Simd>(x: f32) -> f32 {
     );
     let q = polynomial::<S, 6>(
         square,
-        [
-            1.0,
-            0.502_021_5,
-            0.114_078_7,
-            0.014_961_315,
-            0.001_160_645_8,
-            3.802_386_5e-5,
-        ],
+        [1.0, 0.502_021_5, 0.114_078_7, 0.014_961_315, 0.001_160_645_8, 3.802_386_5e-5],
     );
-    if x.abs() >= LIMIT {
-        1.0_f32.copysign(x)
-    } else {
-        clamped * p / q
-    }
+    if x.abs() >= LIMIT { 1.0_f32.copysign(x) } else { clamped * p / q }
 }
 
 /// `1 / (1 + e^-x)`.

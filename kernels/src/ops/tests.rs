@@ -153,14 +153,9 @@ fn softmax_agrees_with_the_oracle() {
 
 #[test]
 fn attention_agrees_with_the_oracle_on_any_number_of_threads() {
-    for (batch, tokens, heads, dim) in [
-        (1, 1, 1, 1),
-        (1, 2, 3, 5),
-        (2, 9, 2, 16),
-        (1, 33, 2, 64),
-        (2, 50, 1, 20),
-        (1, 197, 1, 64),
-    ] {
+    for (batch, tokens, heads, dim) in
+        [(1, 1, 1, 1), (1, 2, 3, 5), (2, 9, 2, 16), (1, 33, 2, 64), (2, 50, 1, 20), (1, 197, 1, 64)]
+    {
         let width = heads * dim;
         let qkv = Samples::new(tokens as u64).floats(batch * tokens * 3 * width, 2.0);
         let wide_qkv = wide(&qkv);

@@ -63,10 +63,7 @@ pub fn unpack(width: Width, rows: usize, cols: usize, packed: &[u8]) -> Result<V
     let mut codes = vec![0; count];
     if cols > 0 {
         let row_bytes = width.row_bytes(cols);
-        for (row, bytes) in codes
-            .chunks_exact_mut(cols)
-            .zip(packed.chunks_exact(row_bytes))
-        {
+        for (row, bytes) in codes.chunks_exact_mut(cols).zip(packed.chunks_exact(row_bytes)) {
             unpack_row(width, bytes, row);
         }
     }
@@ -88,11 +85,7 @@ pub fn validate(width: Width, rows: usize, cols: usize, packed: &[u8]) -> Result
         if width == Width::Ternary
             && let Some(index) = bytes.iter().position(|&byte| !ternary::is_used(byte))
         {
-            return Err(PackError::UnusedByte {
-                row,
-                index,
-                byte: bytes[index],
-            });
+            return Err(PackError::UnusedByte { row, index, byte: bytes[index] });
         }
         if !padding_is_zero(width, cols, bytes[row_bytes - 1]) {
             return Err(PackError::Padding { row });
@@ -109,15 +102,7 @@ fn sizes(width: Width, rows: usize, cols: usize) -> Result<(usize, usize), PackE
 }
 
 fn check_length(unit: &'static str, expected: usize, found: usize) -> Result<(), PackError> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(PackError::Length {
-            unit,
-            expected,
-            found,
-        })
-    }
+    if expected == found { Ok(()) } else { Err(PackError::Length { unit, expected, found }) }
 }
 
 /// Whether what follows the last code in the last byte of a row is zero.
@@ -125,10 +110,7 @@ fn padding_is_zero(width: Width, cols: usize, last: u8) -> bool {
     let used_bits = match width {
         Width::Ternary => {
             let used = cols % ternary::GROUP;
-            return used == 0
-                || ternary::decode(last)[used..]
-                    .iter()
-                    .all(|&digit| digit == 0);
+            return used == 0 || ternary::decode(last)[used..].iter().all(|&digit| digit == 0);
         }
         Width::Two => cols % two::GROUP * 2,
         Width::Three => cols % three::GROUP * 3 % 8,
@@ -170,10 +152,7 @@ pub(crate) fn unpack_row(width: Width, packed: &[u8], codes: &mut [u8]) {
         Width::Four => unpack_groups(packed, codes, four::decode),
         Width::Eight => unpack_groups(packed, codes, eight::decode),
         Width::Three => {
-            for (bytes, codes) in packed
-                .chunks(three::BYTES)
-                .zip(codes.chunks_mut(three::GROUP))
-            {
+            for (bytes, codes) in packed.chunks(three::BYTES).zip(codes.chunks_mut(three::GROUP)) {
                 let mut group = [0; three::BYTES];
                 group[..bytes.len()].copy_from_slice(bytes);
                 codes.copy_from_slice(&three::decode(group)[..codes.len()]);

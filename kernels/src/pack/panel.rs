@@ -46,10 +46,7 @@ pub(crate) const fn panel_words(width: Width, depth: usize, lanes: usize) -> usi
 /// Writes the codes of one channel into its lane of a zeroed panel.
 pub(crate) fn fill_lane(width: Width, codes: &[u8], panel: &mut [u32], lanes: usize, lane: usize) {
     let stride = group_words(width) * lanes;
-    for (codes, words) in codes
-        .chunks(group_depth(width))
-        .zip(panel.chunks_exact_mut(stride))
-    {
+    for (codes, words) in codes.chunks(group_depth(width)).zip(panel.chunks_exact_mut(stride)) {
         for (k, &code) in codes.iter().enumerate() {
             let (byte, step) = (8 * (k % 4), k / 4);
             let code = u32::from(code);

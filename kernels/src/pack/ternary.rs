@@ -15,9 +15,7 @@ pub(super) const GROUP: usize = 5;
 
 /// The byte of five digits.
 pub(super) fn encode(digits: [u8; GROUP]) -> u8 {
-    let value = digits
-        .iter()
-        .fold(0_u32, |value, &digit| value * 3 + u32::from(digit));
+    let value = digits.iter().fold(0_u32, |value, &digit| value * 3 + u32::from(digit));
     // At most ceil(242 * 256 / 243) = 255.
     (value * 256).div_ceil(243) as u8
 }

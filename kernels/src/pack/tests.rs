@@ -18,12 +18,9 @@ fn sequences(levels: u32, count: u32) -> impl Iterator<Item = Vec<u8>> {
 
 #[test]
 fn every_group_of_codes_has_its_own_bytes_and_comes_back() {
-    for (width, group) in [
-        (Width::Ternary, 5),
-        (Width::Two, 4),
-        (Width::Four, 2),
-        (Width::Eight, 1),
-    ] {
+    for (width, group) in
+        [(Width::Ternary, 5), (Width::Two, 4), (Width::Four, 2), (Width::Eight, 1)]
+    {
         let mut seen = [false; 256];
         for codes in sequences(width.levels(), group) {
             let packed = pack(width, 1, group as usize, &codes).unwrap();
@@ -54,10 +51,7 @@ fn every_pair_and_every_place_of_a_three_bit_group_comes_back() {
 
 #[test]
 fn bits_lie_where_the_format_says() {
-    assert_eq!(
-        pack(Width::Two, 1, 4, &[1, 2, 3, 0]).unwrap(),
-        [0b00_11_10_01]
-    );
+    assert_eq!(pack(Width::Two, 1, 4, &[1, 2, 3, 0]).unwrap(), [0b00_11_10_01]);
     assert_eq!(pack(Width::Four, 1, 2, &[0x3, 0xa]).unwrap(), [0xa3]);
     let three = pack(Width::Three, 1, 8, &[1, 2, 3, 4, 5, 6, 7, 0]).unwrap();
     let bits = u32::from_le_bytes([three[0], three[1], three[2], 0]);
@@ -80,11 +74,7 @@ fn ternary_bytes_follow_the_formula_and_thirteen_are_refused() {
             let back = digits.iter().fold(0, |v, &digit| v * 3 + u32::from(digit));
             assert_eq!(back, value);
         } else {
-            let error = PackError::UnusedByte {
-                row: 0,
-                index: 0,
-                byte,
-            };
+            let error = PackError::UnusedByte { row: 0, index: 0, byte };
             assert_eq!(result, Err(error));
         }
         assert_eq!(ternary::is_used(byte), value.is_some());
@@ -116,24 +106,15 @@ fn padding_that_is_not_zero_is_refused() {
 #[test]
 fn wrong_lengths_and_codes_are_named() {
     let error = pack(Width::Two, 2, 3, &[0; 5]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "expected 6 codes for this shape, found 5"
-    );
+    assert_eq!(error.to_string(), "expected 6 codes for this shape, found 5");
     let error = unpack(Width::Two, 2, 3, &[0; 3]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "expected 2 packed bytes for this shape, found 3"
-    );
+    assert_eq!(error.to_string(), "expected 2 packed bytes for this shape, found 3");
     let error = pack(Width::Ternary, 2, 3, &[0, 1, 2, 0, 3, 0]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "code 3 at row 1, column 1 is not below 3, the number of levels at 1.58 bit"
     );
-    let too_large = PackError::TooLarge {
-        rows: usize::MAX,
-        cols: 8,
-    };
+    let too_large = PackError::TooLarge { rows: usize::MAX, cols: 8 };
     assert_eq!(pack(Width::Three, usize::MAX, 8, &[]), Err(too_large));
 }
 

@@ -17,10 +17,7 @@ pub(super) const BYTES: usize = 3;
 
 /// The three bytes of eight codes below 8.
 pub(super) fn encode(codes: [u8; GROUP]) -> [u8; BYTES] {
-    let bits = codes
-        .iter()
-        .rev()
-        .fold(0_u32, |bits, &code| bits << 3 | u32::from(code));
+    let bits = codes.iter().rev().fold(0_u32, |bits, &code| bits << 3 | u32::from(code));
     let [low, middle, high, _] = bits.to_le_bytes();
     [low, middle, high]
 }

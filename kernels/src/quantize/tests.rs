@@ -27,11 +27,7 @@ fn symmetric_row(row: &[f32]) -> (Vec<i8>, f32) {
 fn asymmetric_row(row: &[f32]) -> (Vec<i8>, f32, i32) {
     let low = row.iter().fold(0.0_f32, |low, &x| low.min(x));
     let high = row.iter().fold(0.0_f32, |high, &x| high.max(x));
-    let scale = if high == low {
-        1.0
-    } else {
-        (high - low) / 255.0
-    };
+    let scale = if high == low { 1.0 } else { (high - low) / 255.0 };
     let zero = (-low / scale).round_ties_even() as i32 - 128;
     let code = |x: &f32| ((x / scale).round_ties_even() as i32 + zero).clamp(-128, 127) as i8;
     (row.iter().map(code).collect(), scale, zero)
@@ -95,18 +91,12 @@ fn halves_round_to_even_and_extremes_are_reached() {
 #[test]
 fn zero_rows_have_scale_one() {
     for pool in pools() {
-        for quantized in [
-            symmetric(&pool, &[0.0; 20], 2, 10),
-            asymmetric(&pool, &[-0.0; 20], 2, 10),
-        ] {
+        for quantized in
+            [symmetric(&pool, &[0.0; 20], 2, 10), asymmetric(&pool, &[-0.0; 20], 2, 10)]
+        {
             assert_eq!(quantized.scales(), [1.0; 2]);
             let zero = quantized.zeros()[0];
-            assert!(
-                quantized
-                    .codes()
-                    .iter()
-                    .all(|&code| i32::from(code) == zero)
-            );
+            assert!(quantized.codes().iter().all(|&code| i32::from(code) == zero));
         }
     }
 }
@@ -115,11 +105,7 @@ fn zero_rows_have_scale_one() {
 fn tiny_numbers_stay_on_the_grid() {
     // 127 times the least subnormal, half as much, and less than any scale can express.
     let least = f32::from_bits(1);
-    for row in [
-        [127.0 * least, -least],
-        [60.0 * least, -60.0 * least],
-        [least, 0.0],
-    ] {
+    for row in [[127.0 * least, -least], [60.0 * least, -60.0 * least], [least, 0.0]] {
         for pool in pools() {
             let quantized = symmetric(&pool, &row, 1, 2);
             assert!(quantized.scales()[0] > 0.0);

@@ -60,8 +60,11 @@ impl Walk {
     pub fn pass(&mut self, block: &Block, layer: BlockLinear) {
         match layer {
             BlockLinear::Qkv => {
-                self.heads =
-                    self.streams.iter().map(|stream| block.projection_input(stream.clone())).collect();
+                self.heads = self
+                    .streams
+                    .iter()
+                    .map(|stream| block.projection_input(stream.clone()))
+                    .collect();
             }
             BlockLinear::Projection => {
                 let heads = std::mem::take(&mut self.heads);

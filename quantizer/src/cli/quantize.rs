@@ -98,9 +98,7 @@ impl QuantizeArgs {
             None => "8".parse().map_err(Failure::usage)?,
             Some(width) if matches!(width.name(), "8" | "16" | "32") => width,
             Some(width) => {
-                return Err(Failure::usage(format!(
-                    "--edge-bits {width}: expected 8, 16 or 32"
-                )));
+                return Err(Failure::usage(format!("--edge-bits {width}: expected 8, 16 or 32")));
             }
         };
         if float && edge_bits != self.bits {
@@ -116,7 +114,9 @@ impl QuantizeArgs {
             (self.calibrate_on.is_some(), "--calibrate-on"),
         ] {
             if given && !beacon {
-                return Err(Failure::usage(format!("{flag} belongs to --method beacon at 1.58 to 8 bit")));
+                return Err(Failure::usage(format!(
+                    "{flag} belongs to --method beacon at 1.58 to 8 bit"
+                )));
             }
         }
         if float && self.symmetric {
@@ -191,7 +191,8 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         )?),
         _ => None,
     };
-    let device = if recipe.needs_calibration() { Device::open(args.device)? } else { Device::cpu() };
+    let device =
+        if recipe.needs_calibration() { Device::open(args.device)? } else { Device::cpu() };
     if recipe.needs_calibration() {
         output.message(format_args!(
             "{} on {device}, {} calibration images",
@@ -202,11 +203,20 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let finished = {
         let steps = recipe.steps(&model, calibration.as_ref());
         let mut progress = Progress::new("quantizing", steps, args.report);
-        recipe.run(&model, calibration.as_ref(), &device, args.threads, |done| progress.advance(done))?
+        recipe.run(&model, calibration.as_ref(), &device, args.threads, |done| {
+            progress.advance(done)
+        })?
     };
     let summary = write(&args.output, args.force, &finished.parts, &finished.tensors)?;
     let bound = bound(&finished)?;
-    report(args, &output, &recipe, &finished, (summary.file_bytes, bound), started.elapsed().as_secs_f64())
+    report(
+        args,
+        &output,
+        &recipe,
+        &finished,
+        (summary.file_bytes, bound),
+        started.elapsed().as_secs_f64(),
+    )
 }
 
 /// The arithmetic bound of the file's size.

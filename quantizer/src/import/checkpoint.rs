@@ -37,10 +37,8 @@ impl Checkpoint {
                 .at_path(path)
                 .with_source(error)
         })?;
-        let digest: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest: String =
+            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let checkpoint = Self::parse(&bytes, config).map_err(|error| error.at_path(path))?;
         Ok((checkpoint, digest))
     }
@@ -53,10 +51,8 @@ impl Checkpoint {
         let file = SafeTensors::deserialize(bytes).map_err(|error| {
             Error::new(ErrorKind::Invalid, format!("expected a safetensors file: {error}"))
         })?;
-        let found: BTreeMap<String, Vec<usize>> = file
-            .iter()
-            .map(|(name, view)| (name.to_owned(), view.shape().to_vec()))
-            .collect();
+        let found: BTreeMap<String, Vec<usize>> =
+            file.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
         check_names(&found, config)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
@@ -68,10 +64,7 @@ impl Checkpoint {
                 )
                 .at_tensor(name));
             }
-            tensors.insert(
-                name.to_owned(),
-                FloatTensor { shape: view.shape().to_vec(), values },
-            );
+            tensors.insert(name.to_owned(), FloatTensor { shape: view.shape().to_vec(), values });
         }
         Ok(Self { tensors })
     }
@@ -84,10 +77,8 @@ impl Checkpoint {
         tensors: BTreeMap<String, FloatTensor>,
         config: &VitConfig,
     ) -> Result<Self, Error> {
-        let found = tensors
-            .iter()
-            .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
-            .collect();
+        let found =
+            tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect();
         check_names(&found, config)?;
         Ok(Self { tensors })
     }
@@ -124,7 +115,8 @@ fn check_names(found: &BTreeMap<String, Vec<usize>>, config: &VitConfig) -> Resu
         .map(|(name, shape)| format!("unused {name} {shape:?}"));
     let misshaped = expected.iter().filter_map(|(name, shape)| {
         let actual = found.get(name)?;
-        (actual != shape).then(|| format!("mis-shaped {name}: expected {shape:?}, found {actual:?}"))
+        (actual != shape)
+            .then(|| format!("mis-shaped {name}: expected {shape:?}, found {actual:?}"))
     });
     let problems: Vec<String> = missing.into_iter().chain(unused).chain(misshaped).collect();
     if problems.is_empty() {
@@ -132,11 +124,7 @@ fn check_names(found: &BTreeMap<String, Vec<usize>>, config: &VitConfig) -> Resu
     }
     Err(Error::new(
         ErrorKind::Invalid,
-        format!(
-            "the tensors are not those of {}: {}",
-            config.architecture,
-            problems.join("; ")
-        ),
+        format!("the tensors are not those of {}: {}", config.architecture, problems.join("; ")),
     ))
 }
 

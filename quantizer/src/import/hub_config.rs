@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use fresnel_runtime::model::config::{Activation, Pooling, VitConfig};
 use fresnel_runtime::format::{CropMode, Interpolation, Preprocessing};
+use fresnel_runtime::model::config::{Activation, Pooling, VitConfig};
 use fresnel_runtime::{Error, ErrorKind};
 use serde_json::{Map, Value};
 
@@ -47,10 +47,9 @@ fn invalid(message: String) -> Error {
 }
 
 fn unsigned(field: &str, value: &Value) -> Result<u32, Error> {
-    value
-        .as_u64()
-        .and_then(|number| u32::try_from(number).ok())
-        .ok_or_else(|| invalid(format!("`{field}`: expected a non-negative integer, found {value}")))
+    value.as_u64().and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
+        invalid(format!("`{field}`: expected a non-negative integer, found {value}"))
+    })
 }
 
 fn boolean(field: &str, value: &Value) -> Result<bool, Error> {
@@ -67,9 +66,7 @@ fn float(field: &str, value: &Value) -> Result<f64, Error> {
 }
 
 fn text<'a>(field: &str, value: &'a Value) -> Result<&'a str, Error> {
-    value
-        .as_str()
-        .ok_or_else(|| invalid(format!("`{field}`: expected a string, found {value}")))
+    value.as_str().ok_or_else(|| invalid(format!("`{field}`: expected a string, found {value}")))
 }
 
 /// One side, or a pair (height, width).
@@ -104,7 +101,9 @@ impl HubConfig {
         if length > MAX_CONFIG_BYTES {
             return Err(Error::new(
                 ErrorKind::Limit,
-                format!("a model configuration of {length} bytes: expected at most {MAX_CONFIG_BYTES}"),
+                format!(
+                    "a model configuration of {length} bytes: expected at most {MAX_CONFIG_BYTES}"
+                ),
             )
             .at_path(path));
         }
@@ -124,7 +123,9 @@ impl HubConfig {
         };
         let architecture = root
             .get("architecture")
-            .ok_or_else(|| invalid("`architecture` is missing: expected timm's model name".to_owned()))
+            .ok_or_else(|| {
+                invalid("`architecture` is missing: expected timm's model name".to_owned())
+            })
             .and_then(|value| text("architecture", value))?
             .to_owned();
         let optional = |field: &str| root.get(field).filter(|value| !value.is_null());
@@ -342,10 +343,7 @@ fn channels(field: &str, value: Option<&Value>, default: [f32; 3]) -> Result<[f3
 
 fn class_names(root: &Map<String, Value>) -> Result<Vec<String>, Error> {
     if let Some(Value::Array(names)) = root.get("label_names") {
-        return names
-            .iter()
-            .map(|name| text("label_names", name).map(str::to_owned))
-            .collect();
+        return names.iter().map(|name| text("label_names", name).map(str::to_owned)).collect();
     }
     if let Some(Value::Object(names)) = root.get("id2label") {
         return (0..names.len())

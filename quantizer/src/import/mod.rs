@@ -11,8 +11,8 @@ pub mod hub_config;
 
 use std::path::{Path, PathBuf};
 
-use fresnel_runtime::model::config::VitConfig;
 use fresnel_runtime::format::Preprocessing;
+use fresnel_runtime::model::config::VitConfig;
 use fresnel_runtime::{Error, ErrorKind};
 
 pub use checkpoint::Checkpoint;
@@ -64,7 +64,9 @@ impl Source {
             ),
         ] {
             if !path.is_file() {
-                return Err(Error::new(ErrorKind::Io, format!("file not found: {what}")).at_path(path));
+                return Err(
+                    Error::new(ErrorKind::Io, format!("file not found: {what}")).at_path(path)
+                );
             }
         }
         Ok(Self { weights, config })
@@ -108,7 +110,6 @@ impl FloatModel {
         })
     }
 }
-
 
 #[cfg(test)]
 mod tests;

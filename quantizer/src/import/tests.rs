@@ -81,7 +81,10 @@ fn arguments_change_the_forward_pass() {
     }))
     .expect("a configuration");
     assert_eq!((config.image_size, config.patch_size), ([96, 128], [8, 8]));
-    assert_eq!((config.in_channels, config.embed_dim, config.depth, config.num_heads), (1, 64, 3, 4));
+    assert_eq!(
+        (config.in_channels, config.embed_dim, config.depth, config.num_heads),
+        (1, 64, 3, 4)
+    );
     assert_eq!((config.mlp_hidden, config.num_classes), (224, 5));
     assert_eq!((config.qkv_bias, config.qk_norm, config.layer_scale), (false, true, true));
     assert_eq!((config.class_token, config.register_tokens), (false, 2));
@@ -157,7 +160,11 @@ fn preprocessing_follows_pretrained_cfg_and_has_timms_defaults() {
 }
 
 /// A one-block model with every tensor in `dtype`, its values the tensor's index.
-fn checkpoint_bytes(dtype: Dtype, config: &VitConfig, change: impl Fn(&mut BTreeMap<String, Vec<usize>>)) -> Vec<u8> {
+fn checkpoint_bytes(
+    dtype: Dtype,
+    config: &VitConfig,
+    change: impl Fn(&mut BTreeMap<String, Vec<usize>>),
+) -> Vec<u8> {
     let mut shapes: BTreeMap<String, Vec<usize>> = config
         .tensors()
         .into_iter()

@@ -21,21 +21,15 @@ impl AlignedBytes {
     /// [`ErrorKind::Truncated`] when `reader` ends early, [`ErrorKind::Io`] when it fails,
     /// [`ErrorKind::Limit`] when `len` bytes cannot be allocated.
     pub(super) fn read(reader: &mut impl Read, len: u64) -> Result<AlignedBytes, Error> {
-        let no_memory = || {
-            Error::new(
-                ErrorKind::Limit,
-                format!("no memory for {len} bytes of tensor data"),
-            )
-        };
+        let no_memory =
+            || Error::new(ErrorKind::Limit, format!("no memory for {len} bytes of tensor data"));
         let line = usize::try_from(ALIGNMENT).map_err(|_| no_memory())?;
         let capacity = usize::try_from(len)
             .ok()
             .and_then(|len| len.checked_add(line))
             .ok_or_else(no_memory)?;
         let mut storage: Vec<u8> = Vec::new();
-        storage
-            .try_reserve_exact(capacity)
-            .map_err(|_| no_memory())?;
+        storage.try_reserve_exact(capacity).map_err(|_| no_memory())?;
         let start = storage.as_ptr().align_offset(line);
         storage.resize(start, 0);
         let found = reader
@@ -67,23 +61,15 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let aligned = AlignedBytes::read(&mut bytes.as_slice(), len as u64).unwrap();
             assert_eq!(aligned.as_slice(), bytes);
-            assert_eq!(
-                aligned.as_slice().as_ptr().align_offset(64),
-                0,
-                "length {len}"
-            );
+            assert_eq!(aligned.as_slice().as_ptr().align_offset(64), 0, "length {len}");
         }
     }
 
     #[test]
     fn refuses_early_ends_and_impossible_lengths() {
-        let error = AlignedBytes::read(&mut [1_u8, 2].as_slice(), 3)
-            .err()
-            .unwrap();
+        let error = AlignedBytes::read(&mut [1_u8, 2].as_slice(), 3).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Truncated);
-        let error = AlignedBytes::read(&mut [1_u8].as_slice(), u64::MAX)
-            .err()
-            .unwrap();
+        let error = AlignedBytes::read(&mut [1_u8].as_slice(), u64::MAX).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Limit);
     }
 }

@@ -26,10 +26,7 @@ const SMALL_FRACTION: f64 = 1.0 / 32.0;
 /// [`ErrorKind::Invalid`] when a value is not finite.
 pub fn encode_float(values: &[f32]) -> Result<(Encoding, Vec<u8>), Error> {
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("value {at} is not finite"),
-        ));
+        return Err(Error::new(ErrorKind::Invalid, format!("value {at} is not finite")));
     }
     if fits_f16(values) {
         Ok((Encoding::F16, encode_f16(values)))
@@ -40,9 +37,7 @@ pub fn encode_float(values: &[f32]) -> Result<(Encoding, Vec<u8>), Error> {
 
 /// Whether the module's rule allows binary16 for `values`.
 pub fn fits_f16(values: &[f32]) -> bool {
-    let largest = values.iter().fold(0.0_f64, |largest, value| {
-        largest.max(f64::from(value.abs()))
-    });
+    let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(f64::from(value.abs())));
     let floor = largest * SMALL_FRACTION;
     values.iter().all(|&value| {
         let exact = f64::from(value);
@@ -54,18 +49,12 @@ pub fn fits_f16(values: &[f32]) -> bool {
 
 /// `values` in binary32, little-endian.
 pub fn encode_f32(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// `values` rounded to nearest in binary16, little-endian.
 pub fn encode_f16(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|&value| f16::from_f32(value).to_le_bytes())
-        .collect()
+    values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect()
 }
 
 #[cfg(test)]
@@ -73,11 +62,7 @@ mod tests {
     use super::*;
 
     fn decode_f16(bytes: &[u8]) -> impl Iterator<Item = f16> + '_ {
-        bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|value| f16::from_le_bytes(*value))
+        bytes.as_chunks().0.iter().map(|value| f16::from_le_bytes(*value))
     }
 
     #[test]
@@ -101,9 +86,7 @@ mod tests {
 
     #[test]
     fn the_stated_error_holds() {
-        let values: Vec<f32> = (1..2000)
-            .map(|i| (i as f32 * 0.37).sin() / i as f32)
-            .collect();
+        let values: Vec<f32> = (1..2000).map(|i| (i as f32 * 0.37).sin() / i as f32).collect();
         let (encoding, bytes) = encode_float(&values).unwrap();
         assert_eq!(encoding, Encoding::F16);
         let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
@@ -117,11 +100,7 @@ mod tests {
     fn values_survive_the_round_trip() {
         let values = [1.5_f32, -2.25, 0.0, 1024.0];
         let singles = encode_f32(&values);
-        let singles = singles
-            .as_chunks()
-            .0
-            .iter()
-            .map(|value| f32::from_le_bytes(*value));
+        let singles = singles.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value));
         assert_eq!(singles.collect::<Vec<_>>(), values);
         let halves: Vec<f32> = decode_f16(&encode_f16(&values)).map(f16::to_f32).collect();
         assert_eq!(halves, values);

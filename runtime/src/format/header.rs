@@ -110,10 +110,7 @@ impl Header {
 
         let (covered, _) = bytes.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
         if crc32fast::hash(covered) != crc32 {
-            return Err(corrupt(
-                "the header's checksum does not match: the file is damaged",
-                60,
-            ));
+            return Err(corrupt("the header's checksum does not match: the file is damaged", 60));
         }
         if major != MAJOR {
             return Err(Error::new(
@@ -162,13 +159,7 @@ impl Header {
             )
             .at_offset(40));
         }
-        let header = Header {
-            minor,
-            flags,
-            manifest_len,
-            manifest_crc32,
-            data_len,
-        };
+        let header = Header { minor, flags, manifest_len, manifest_crc32, data_len };
         if data_offset != header.data_offset() || file_len != header.file_len() {
             return Err(corrupt(
                 format!(

@@ -45,10 +45,7 @@ pub struct Manifest {
 impl Manifest {
     /// The measured value named `key`, where the file states one.
     pub fn measured(&self, key: &str) -> Option<f64> {
-        self.measured
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| *value)
+        self.measured.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 }
 

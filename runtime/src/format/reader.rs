@@ -54,10 +54,7 @@ impl Container {
             let failed = |source| Error::io("cannot open", source);
             // Before opening, which would wait for ever at a pipe.
             if !std::fs::metadata(path).map_err(failed)?.is_file() {
-                return Err(Error::new(
-                    ErrorKind::Io,
-                    "expected a file, found something else",
-                ));
+                return Err(Error::new(ErrorKind::Io, "expected a file, found something else"));
             }
             let file = File::open(path).map_err(failed)?;
             let about = file.metadata().map_err(failed)?;
@@ -89,18 +86,12 @@ impl Container {
     /// The tensor called `name`, where there is one.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let entry = self.manifest.tensors.get(*self.index.get(name)?)?;
-        Some(TensorView {
-            entry,
-            bytes: slice(self.data.as_slice(), entry.offset, entry.length)?,
-        })
+        Some(TensorView { entry, bytes: slice(self.data.as_slice(), entry.offset, entry.length)? })
     }
 
     /// Every tensor, in the order of the file.
     pub fn tensors(&self) -> impl Iterator<Item = TensorView<'_>> {
-        self.manifest
-            .tensors
-            .iter()
-            .filter_map(|entry| self.tensor(&entry.name))
+        self.manifest.tensors.iter().filter_map(|entry| self.tensor(&entry.name))
     }
 }
 
@@ -120,11 +111,8 @@ fn read(mut reader: impl Read, length: u64) -> Result<Container, Error> {
     let manifest = read_manifest(&mut reader, &header)?;
 
     let manifest_end = header_bytes().saturating_add(header.manifest_len.into());
-    let padding = read_vec(
-        &mut reader,
-        header.data_offset().saturating_sub(manifest_end),
-        manifest_end,
-    )?;
+    let padding =
+        read_vec(&mut reader, header.data_offset().saturating_sub(manifest_end), manifest_end)?;
     zeros(&padding, manifest_end)?;
     let data = AlignedBytes::read(&mut reader, header.data_len)
         .map_err(|error| error.at_offset(header.data_offset()))?;
@@ -136,18 +124,9 @@ fn read(mut reader: impl Read, length: u64) -> Result<Container, Error> {
     }
 
     check_data(&manifest.tensors, data.as_slice(), header.data_offset())?;
-    let index = manifest
-        .tensors
-        .iter()
-        .enumerate()
-        .map(|(at, entry)| (entry.name.clone(), at))
-        .collect();
-    Ok(Container {
-        manifest,
-        data,
-        file_bytes: header.file_len(),
-        index,
-    })
+    let index =
+        manifest.tensors.iter().enumerate().map(|(at, entry)| (entry.name.clone(), at)).collect();
+    Ok(Container { manifest, data, file_bytes: header.file_len(), index })
 }
 
 fn header_bytes() -> u64 {
@@ -165,9 +144,7 @@ fn read_header(reader: &mut impl Read, length: u64) -> Result<Header, Error> {
         return Err(truncated(header_bytes(), length));
     }
     let mut bytes = [0; HEADER_BYTES];
-    reader
-        .read_exact(&mut bytes)
-        .map_err(|source| read_failed(source, 0))?;
+    reader.read_exact(&mut bytes).map_err(|source| read_failed(source, 0))?;
     let header = Header::decode(&bytes)?;
     let expected = header.file_len();
     if length < expected {
@@ -183,9 +160,7 @@ fn read_header(reader: &mut impl Read, length: u64) -> Result<Header, Error> {
 fn read_manifest(reader: &mut impl Read, header: &Header) -> Result<Manifest, Error> {
     let bytes = read_vec(reader, header.manifest_len.into(), header_bytes())?;
     if crc32fast::hash(&bytes) != header.manifest_crc32 {
-        return Err(damaged(
-            "the manifest's checksum does not match: the file is damaged",
-        ));
+        return Err(damaged("the manifest's checksum does not match: the file is damaged"));
     }
     let manifest = decode_manifest(&bytes, header.minor)?;
     validate::manifest(&manifest, header.data_len)?;
@@ -214,10 +189,7 @@ fn decode_manifest(bytes: &[u8], minor: u16) -> Result<Manifest, Error> {
         return Err(damaged("the manifest is not in its canonical encoding"));
     }
     if minor == 0 && !rest.is_empty() {
-        return Err(damaged(format!(
-            "{} bytes follow the manifest's last field",
-            rest.len()
-        )));
+        return Err(damaged(format!("{} bytes follow the manifest's last field", rest.len())));
     }
     check_extensions(rest)?;
     Ok(manifest)
@@ -236,9 +208,7 @@ fn check_extensions(mut rest: &[u8]) -> Result<(), Error> {
             rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
         });
         let Some((_, behind)) = record else {
-            return Err(damaged(
-                "an extension record behind the manifest is cut off",
-            ));
+            return Err(damaged("an extension record behind the manifest is cut off"));
         };
         rest = behind;
     }
@@ -283,21 +253,15 @@ fn read_vec(reader: &mut impl Read, length: u64, offset: u64) -> Result<Vec<u8>,
         .map_err(|source| read_failed(source, offset))?;
     let found = u64::try_from(found).unwrap_or(u64::MAX);
     if found != length {
-        return Err(truncated(
-            offset.saturating_add(length),
-            offset.saturating_add(found),
-        ));
+        return Err(truncated(offset.saturating_add(length), offset.saturating_add(found)));
     }
     Ok(bytes)
 }
 
 fn zeros(padding: &[u8], offset: u64) -> Result<(), Error> {
     if padding.iter().any(|&byte| byte != 0) {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            "the padding is not zero: the file is damaged",
-        )
-        .at_offset(offset));
+        return Err(Error::new(ErrorKind::Corrupt, "the padding is not zero: the file is damaged")
+            .at_offset(offset));
     }
     Ok(())
 }
@@ -319,11 +283,8 @@ fn truncated(expected: u64, found: u64) -> Error {
 }
 
 fn too_long(expected: u64) -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        format!("the file goes on after its end at byte {expected}"),
-    )
-    .at_offset(expected)
+    Error::new(ErrorKind::Corrupt, format!("the file goes on after its end at byte {expected}"))
+        .at_offset(expected)
 }
 
 /// The file became shorter while it was read, or cannot be read.

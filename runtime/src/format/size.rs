@@ -17,29 +17,19 @@ pub const MAX_CONTAINER_BYTES: u64 = 64 * 1024;
 /// [`MAX_CONTAINER_BYTES`]. `tensors` are those of a valid manifest for `config`.
 pub fn size_bound(config: &VitConfig, tensors: &[TensorEntry]) -> u64 {
     let specs = config.tensors();
-    let encodings: HashMap<&str, Encoding> = tensors
-        .iter()
-        .map(|entry| (entry.name.as_str(), entry.encoding))
-        .collect();
+    let encodings: HashMap<&str, Encoding> =
+        tensors.iter().map(|entry| (entry.name.as_str(), entry.encoding)).collect();
     let own = |name: &str| encodings.get(name).copied().unwrap_or(Encoding::F32);
     let all_single = specs
         .iter()
         .filter(|spec| spec.role == Role::Linear)
         .all(|spec| own(&spec.name) == Encoding::F32);
-    let rest = if all_single {
-        Encoding::F32
-    } else {
-        Encoding::F16
-    };
+    let rest = if all_single { Encoding::F32 } else { Encoding::F16 };
 
     specs
         .iter()
         .map(|spec| {
-            let encoding = if spec.role == Role::Other {
-                rest
-            } else {
-                own(&spec.name)
-            };
+            let encoding = if spec.role == Role::Other { rest } else { own(&spec.name) };
             let values = encoded_length(&spec.shape, encoding).unwrap_or(u64::MAX);
             let rows = spec.shape.first().copied().map_or(0, u64::from);
             let companions = match encoding {
@@ -113,10 +103,7 @@ mod tests {
         // 84,934,656 block weights in 82,944 rows, 1,357,824 edge weights in 1,768 rows, 275,176 others.
         let rest = 2 * 275_176;
         let expected = [
-            (
-                CodeWidth::Ternary,
-                12 * (154 * (2304 + 768 + 3072) + 615 * 768),
-            ),
+            (CodeWidth::Ternary, 12 * (154 * (2304 + 768 + 3072) + 615 * 768)),
             (CodeWidth::Two, 84_934_656 / 4),
             (CodeWidth::Three, 84_934_656 / 8 * 3),
             (CodeWidth::Four, 84_934_656 / 2),
@@ -125,17 +112,9 @@ mod tests {
         for (width, codes) in expected {
             let linear = Encoding::Codes(width);
             let expected = codes + 4 * 82_944 + rest;
-            assert_eq!(
-                bound(linear, Encoding::F16),
-                expected + 2 * 1_357_824,
-                "{width:?}"
-            );
+            assert_eq!(bound(linear, Encoding::F16), expected + 2 * 1_357_824, "{width:?}");
             let edge = Encoding::Codes(CodeWidth::Eight);
-            assert_eq!(
-                bound(linear, edge),
-                expected + 1_357_824 + 4 * 1_768,
-                "{width:?}"
-            );
+            assert_eq!(bound(linear, edge), expected + 1_357_824 + 4 * 1_768, "{width:?}");
         }
         assert_eq!(bound(Encoding::F16, Encoding::F16), 2 * 86_567_656);
         assert_eq!(bound(Encoding::F32, Encoding::F32), 4 * 86_567_656);

@@ -67,9 +67,7 @@ pub(super) fn encoded_length(shape: &[u32], encoding: Encoding) -> Option<u64> {
 }
 
 fn product(shape: &[u32]) -> Option<u64> {
-    shape.iter().try_fold(1_u64, |product, &dimension| {
-        product.checked_mul(dimension.into())
-    })
+    shape.iter().try_fold(1_u64, |product, &dimension| product.checked_mul(dimension.into()))
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -90,10 +88,7 @@ fn preprocessing(preprocessing: &Preprocessing, config: &VitConfig) -> Result<()
     }
     let crop = preprocessing.crop_pct;
     if !(limits::MIN_CROP_PCT..=1.0).contains(&crop) {
-        return wrong(format!(
-            "crop_pct must be in {}..=1, found {crop}",
-            limits::MIN_CROP_PCT
-        ));
+        return wrong(format!("crop_pct must be in {}..=1, found {crop}", limits::MIN_CROP_PCT));
     }
     for (mean, std) in preprocessing.mean.into_iter().zip(preprocessing.std) {
         let mean_ok = mean.abs() <= limits::MAX_PIXEL_STATISTIC;
@@ -141,10 +136,7 @@ fn texts(manifest: &Manifest) -> Result<(), Error> {
                     limits::MAX_VALUE_BYTES
                 )));
             }
-            if value
-                .chars()
-                .any(|c| c.is_control() && c != '\n' && c != '\t')
-            {
+            if value.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
                 return Err(invalid(format!(
                     "the value of {list} \"{key}\" contains a control character"
                 )));
@@ -152,16 +144,10 @@ fn texts(manifest: &Manifest) -> Result<(), Error> {
         }
     }
     let measured = &manifest.measured;
-    keys(
-        "measured",
-        measured.iter().map(|(key, _)| key),
-        limits::MAX_PAIRS,
-    )?;
+    keys("measured", measured.iter().map(|(key, _)| key), limits::MAX_PAIRS)?;
     for (key, value) in measured {
         if !value.is_finite() {
-            return Err(invalid(format!(
-                "measured \"{key}\" must be finite, found {value}"
-            )));
+            return Err(invalid(format!("measured \"{key}\" must be finite, found {value}")));
         }
     }
     Ok(())
@@ -192,10 +178,7 @@ fn keys<'a>(
 /// Checks a text that must be one printable line.
 fn line(what: &str, text: &str, most: usize) -> Result<(), Error> {
     if text.len() > most {
-        return Err(limit(format!(
-            "{what} has {} bytes, at most {most} are allowed",
-            text.len()
-        )));
+        return Err(limit(format!("{what} has {} bytes, at most {most} are allowed", text.len())));
     }
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(invalid(format!(
@@ -218,23 +201,16 @@ fn entry(entry: &TensorEntry) -> Result<(), Error> {
         )));
     }
     if shape.contains(&0) {
-        return Err(invalid(format!(
-            "no dimension may be zero, found {shape:?}"
-        )));
+        return Err(invalid(format!("no dimension may be zero, found {shape:?}")));
     }
-    if shape
-        .iter()
-        .any(|&dimension| dimension > limits::MAX_DIMENSION)
-    {
+    if shape.iter().any(|&dimension| dimension > limits::MAX_DIMENSION) {
         return Err(limit(format!(
             "a dimension must be at most {}, found {shape:?}",
             limits::MAX_DIMENSION
         )));
     }
     let Some(expected) = encoded_length(shape, entry.encoding) else {
-        return Err(limit(format!(
-            "the size of shape {shape:?} is not representable"
-        )));
+        return Err(limit(format!("the size of shape {shape:?} is not representable")));
     };
     if entry.length != expected {
         return Err(invalid(format!(
@@ -255,10 +231,8 @@ fn tensor_set(manifest: &Manifest) -> Result<(), Error> {
             tensors.len()
         )));
     }
-    let encodings: BTreeMap<&str, Encoding> = tensors
-        .iter()
-        .map(|entry| (entry.name.as_str(), entry.encoding))
-        .collect();
+    let encodings: BTreeMap<&str, Encoding> =
+        tensors.iter().map(|entry| (entry.name.as_str(), entry.encoding)).collect();
     let is_codes = |name: &str| matches!(encodings.get(name), Some(Encoding::Codes(_)));
     let mut demanded = Vec::new();
     for spec in manifest.config.tensors() {
@@ -280,9 +254,7 @@ fn tensor_set(manifest: &Manifest) -> Result<(), Error> {
         }
         demanded.push(spec);
     }
-    let found = tensors
-        .iter()
-        .map(|entry| (entry.name.as_str(), entry.shape.as_slice()));
+    let found = tensors.iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice()));
     check_tensor_set(demanded, found)
 }
 
@@ -344,11 +316,10 @@ fn first<const N: usize>(
     is_bad: impl Fn([u8; N]) -> bool,
 ) -> Option<(usize, [u8; N])> {
     let (values, _) = bytes.as_chunks::<N>();
-    let (block, values) = values.chunks(BLOCK).enumerate().find(|(_, values)| {
-        values
-            .iter()
-            .fold(false, |found, value| found | is_bad(*value))
-    })?;
+    let (block, values) = values
+        .chunks(BLOCK)
+        .enumerate()
+        .find(|(_, values)| values.iter().fold(false, |found, value| found | is_bad(*value)))?;
     let at = values.iter().position(|value| is_bad(*value))?;
     let index = block.saturating_mul(BLOCK).saturating_add(at);
     Some((index, *values.get(at)?))
@@ -366,9 +337,8 @@ fn codes(entry: &TensorEntry, width: Width, bytes: &[u8]) -> Result<(), Error> {
     let too_large = || limit("the matrix is too large for this machine");
     let (rows, columns) = entry.shape.split_first().ok_or_else(too_large)?;
     let rows = usize::try_from(*rows).map_err(|_| too_large())?;
-    let columns = product(columns)
-        .and_then(|columns| usize::try_from(columns).ok())
-        .ok_or_else(too_large)?;
+    let columns =
+        product(columns).and_then(|columns| usize::try_from(columns).ok()).ok_or_else(too_large)?;
     pack::validate(width, rows, columns, bytes)
         .map_err(|source| invalid("the packed codes are not valid").with_source(source))
 }

@@ -70,8 +70,7 @@ pub struct FileSummary {
 pub fn encode(parts: &ManifestParts, tensors: &[TensorData<'_>]) -> Result<Vec<u8>, Error> {
     let plan = Plan::new(parts, tensors)?;
     let mut bytes = Vec::new();
-    plan.write_to(&mut bytes)
-        .map_err(|source| Error::io("cannot write", source))?;
+    plan.write_to(&mut bytes).map_err(|source| Error::io("cannot write", source))?;
     Ok(bytes)
 }
 
@@ -89,8 +88,7 @@ pub fn write(
 ) -> Result<FileSummary, Error> {
     let path = path.as_ref();
     let plan = Plan::new(parts, tensors).map_err(|error| error.at_path(path))?;
-    plan.write_file(path, force)
-        .map_err(|error| error.at_path(path))?;
+    plan.write_file(path, force).map_err(|error| error.at_path(path))?;
     Ok(plan.summary())
 }
 
@@ -149,11 +147,7 @@ impl<'a> Plan<'a> {
                 ),
             ));
         }
-        Ok(Plan {
-            header,
-            manifest,
-            blobs,
-        })
+        Ok(Plan { header, manifest, blobs })
     }
 
     fn summary(&self) -> FileSummary {
@@ -182,10 +176,7 @@ impl<'a> Plan<'a> {
 
     fn write_file(&self, path: &Path, force: bool) -> Result<(), Error> {
         let exists = || {
-            Error::new(
-                ErrorKind::Io,
-                "the file exists: choose another name, or force overwriting",
-            )
+            Error::new(ErrorKind::Io, "the file exists: choose another name, or force overwriting")
         };
         // For an early and clear refusal; the rename below refuses again, without a race.
         if !force && path.symlink_metadata().is_ok() {
@@ -202,11 +193,8 @@ impl<'a> Plan<'a> {
         buffered.flush().map_err(failed)?;
         drop(buffered);
         temporary.as_file().sync_all().map_err(failed)?;
-        let renamed = if force {
-            temporary.persist(path)
-        } else {
-            temporary.persist_noclobber(path)
-        };
+        let renamed =
+            if force { temporary.persist(path) } else { temporary.persist_noclobber(path) };
         // The error holds the temporary file, which is removed when it is dropped.
         renamed.map_err(|error| {
             if !force && error.error.kind() == io::ErrorKind::AlreadyExists {
@@ -254,10 +242,7 @@ fn lay_out<'a>(config: &VitConfig, tensors: &'a [TensorData<'a>]) -> Result<Layo
     }
     let mut order: Vec<&TensorData<'_>> = tensors.iter().collect();
     order.sort_by_key(|tensor| {
-        (
-            rank.get(&tensor.name).copied().unwrap_or(usize::MAX),
-            &tensor.name,
-        )
+        (rank.get(&tensor.name).copied().unwrap_or(usize::MAX), &tensor.name)
     });
 
     let mut entries = Vec::with_capacity(order.len());
@@ -267,9 +252,7 @@ fn lay_out<'a>(config: &VitConfig, tensors: &'a [TensorData<'a>]) -> Result<Layo
         let too_large = || {
             Error::new(ErrorKind::Limit, "the tensors' data is too large").at_tensor(&tensor.name)
         };
-        let offset = end
-            .checked_next_multiple_of(ALIGNMENT)
-            .ok_or_else(too_large)?;
+        let offset = end.checked_next_multiple_of(ALIGNMENT).ok_or_else(too_large)?;
         let length = u64::try_from(tensor.bytes.len()).map_err(|_| too_large())?;
         end = offset.checked_add(length).ok_or_else(too_large)?;
         entries.push(TensorEntry {

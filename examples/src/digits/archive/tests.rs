@@ -12,10 +12,8 @@ fn array(descr: &str, order: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
 }
 
 fn archive(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let members: Vec<(&str, &[u8])> = members
-        .iter()
-        .map(|(name, bytes)| (*name, bytes.as_slice()))
-        .collect();
+    let members: Vec<(&str, &[u8])> =
+        members.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
     zip::tests::write(&members, true)
 }
 
@@ -26,10 +24,7 @@ fn two_digits() -> Vec<u8> {
 #[test]
 fn reads_images_and_labels() {
     let digits = Digits::parse(&archive(&[
-        (
-            "images.npy",
-            array("'|u1'", "False", "(2, 28, 28)", &two_digits()),
-        ),
+        ("images.npy", array("'|u1'", "False", "(2, 28, 28)", &two_digits())),
         ("labels.npy", array("'|u1'", "False", "(2,)", &[3, 9])),
     ]))
     .unwrap();
@@ -67,10 +62,7 @@ fn rejects_labels_that_do_not_match() {
     for (labels, expected) in [(&[3u8][..], "1 labels"), (&[3, 10][..], "label 1 is 10")] {
         let shape = format!("({},)", labels.len());
         let reason = Digits::parse(&archive(&[
-            (
-                "images.npy",
-                array("'|u1'", "False", "(2, 28, 28)", &two_digits()),
-            ),
+            ("images.npy", array("'|u1'", "False", "(2, 28, 28)", &two_digits())),
             ("labels.npy", array("'|u1'", "False", &shape, labels)),
         ]))
         .unwrap_err();
@@ -84,22 +76,10 @@ fn rejects_other_types_orders_shapes_and_lengths() {
     for (bytes, expected) in [
         (array("'<f4'", "False", "(4,)", &elements), "'|u1'"),
         (array("'|u1'", "True", "(4,)", &elements), "Fortran"),
-        (
-            array("'|u1'", "False", "(2, 2)", &elements),
-            "expected shape [n]",
-        ),
-        (
-            array("'|u1'", "False", "()", &elements),
-            "expected shape [n]",
-        ),
-        (
-            array("'|u1'", "False", "(5,)", &elements),
-            "does not match 4 bytes",
-        ),
-        (
-            array("'|u1'", "False", "(x,)", &elements),
-            "unreadable shape",
-        ),
+        (array("'|u1'", "False", "(2, 2)", &elements), "expected shape [n]"),
+        (array("'|u1'", "False", "()", &elements), "expected shape [n]"),
+        (array("'|u1'", "False", "(5,)", &elements), "does not match 4 bytes"),
+        (array("'|u1'", "False", "(x,)", &elements), "unreadable shape"),
         (b"\x93NUMPY\x01\x00\xff\xff{".to_vec(), "truncated"),
         (b"\x93NUMPY\x01".to_vec(), "truncated"),
         (b"PK".to_vec(), "wrong first bytes"),
@@ -113,9 +93,5 @@ fn rejects_other_types_orders_shapes_and_lengths() {
 fn rejects_a_shape_whose_product_overflows() {
     let shape = format!("({}, 28, 28)", usize::MAX);
     let bytes = array("'|u1'", "False", &shape, &[0]);
-    assert!(
-        parse_array(&bytes, &[28, 28])
-            .unwrap_err()
-            .contains("does not match")
-    );
+    assert!(parse_array(&bytes, &[28, 28]).unwrap_err().contains("does not match"));
 }

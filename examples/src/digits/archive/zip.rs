@@ -84,9 +84,7 @@ struct Member {
 /// Looks `name` up in the directory of `archive`.
 fn find(archive: &[u8], name: &str) -> Result<Member, String> {
     let no_zip = || "not an .npz archive: no zip directory found".to_owned();
-    let earliest = archive
-        .len()
-        .saturating_sub(END_RECORD_BYTES + MAX_COMMENT_BYTES);
+    let earliest = archive.len().saturating_sub(END_RECORD_BYTES + MAX_COMMENT_BYTES);
     let end = archive[earliest..]
         .windows(END_RECORD_BYTES)
         .rfind(|window| window.starts_with(END_RECORD))
@@ -116,10 +114,7 @@ fn find(archive: &[u8], name: &str) -> Result<Member, String> {
 
 /// The little-endian integer of `N` bytes at `offset` of a record whose length is known.
 fn number<const N: usize>(record: &[u8], offset: usize) -> usize {
-    record[offset..offset + N]
-        .iter()
-        .rev()
-        .fold(0, |number, &byte| number << 8 | usize::from(byte))
+    record[offset..offset + N].iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte))
 }
 
 #[cfg(test)]

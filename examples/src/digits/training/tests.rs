@@ -2,13 +2,8 @@
 
 use super::*;
 
-const SMALL: Architecture = Architecture {
-    patch_size: 14,
-    embed_dim: 8,
-    depth: 1,
-    num_heads: 2,
-    mlp_ratio: 2,
-};
+const SMALL: Architecture =
+    Architecture { patch_size: 14, embed_dim: 8, depth: 1, num_heads: 2, mlp_ratio: 2 };
 
 const OPTIONS: TrainingOptions = TrainingOptions {
     epochs: 12,
@@ -28,13 +23,7 @@ fn stripes() -> Digits {
     let images = labels
         .iter()
         .flat_map(|&label| {
-            (0..PIXELS).map(move |i| {
-                if i / 28 / 2 == usize::from(label) {
-                    255
-                } else {
-                    0
-                }
-            })
+            (0..PIXELS).map(move |i| if i / 28 / 2 == usize::from(label) { 255 } else { 0 })
         })
         .collect();
     Digits::new(images, labels).unwrap()
@@ -52,10 +41,7 @@ fn trained(options: &TrainingOptions) -> (Vec<f32>, VisionTransformer) {
 
 #[test]
 fn training_lowers_the_loss_and_learns_the_stripes() {
-    let (losses, model) = trained(&TrainingOptions {
-        epochs: 60,
-        ..OPTIONS
-    });
+    let (losses, model) = trained(&TrainingOptions { epochs: 60, ..OPTIONS });
     assert_eq!(losses.len(), 60);
     assert!(losses[59] < 0.6 * losses[0], "{losses:?}");
     assert!(accuracy(&model, SMALL, &stripes(), 0..40) >= 90.0);
@@ -63,10 +49,7 @@ fn training_lowers_the_loss_and_learns_the_stripes() {
 
 #[test]
 fn equal_seeds_give_equal_models_and_the_seed_matters() {
-    let options = TrainingOptions {
-        epochs: 2,
-        ..OPTIONS
-    };
+    let options = TrainingOptions { epochs: 2, ..OPTIONS };
     let (_, first) = trained(&options);
     let (_, second) = trained(&options);
     let (_, other) = trained(&TrainingOptions { seed: 2, ..options });
@@ -76,18 +59,9 @@ fn equal_seeds_give_equal_models_and_the_seed_matters() {
 
 #[test]
 fn shards_change_the_gradient_only_by_rounding() {
-    let options = TrainingOptions {
-        epochs: 1,
-        ..OPTIONS
-    };
-    let (whole, _) = trained(&TrainingOptions {
-        shards: 1,
-        ..options
-    });
-    let (parts, _) = trained(&TrainingOptions {
-        shards: 5,
-        ..options
-    });
+    let options = TrainingOptions { epochs: 1, ..OPTIONS };
+    let (whole, _) = trained(&TrainingOptions { shards: 1, ..options });
+    let (parts, _) = trained(&TrainingOptions { shards: 5, ..options });
     assert!((whole[0] - parts[0]).abs() < 1e-4, "{whole:?} {parts:?}");
 }
 
@@ -104,48 +78,12 @@ fn learning_rate_rises_then_falls_to_a_hundredth() {
 #[test]
 fn options_that_do_not_fit_are_named() {
     for (options, expected) in [
-        (
-            TrainingOptions {
-                epochs: 0,
-                ..OPTIONS
-            },
-            "epochs",
-        ),
-        (
-            TrainingOptions {
-                batch_size: 41,
-                ..OPTIONS
-            },
-            "batch of 41",
-        ),
-        (
-            TrainingOptions {
-                shards: 3,
-                ..OPTIONS
-            },
-            "3 equal shards",
-        ),
-        (
-            TrainingOptions {
-                learning_rate: f64::NAN,
-                ..OPTIONS
-            },
-            "learning rate",
-        ),
-        (
-            TrainingOptions {
-                label_smoothing: 1.0,
-                ..OPTIONS
-            },
-            "label smoothing",
-        ),
-        (
-            TrainingOptions {
-                weight_decay: -1.0,
-                ..OPTIONS
-            },
-            "weight decay",
-        ),
+        (TrainingOptions { epochs: 0, ..OPTIONS }, "epochs"),
+        (TrainingOptions { batch_size: 41, ..OPTIONS }, "batch of 41"),
+        (TrainingOptions { shards: 3, ..OPTIONS }, "3 equal shards"),
+        (TrainingOptions { learning_rate: f64::NAN, ..OPTIONS }, "learning rate"),
+        (TrainingOptions { label_smoothing: 1.0, ..OPTIONS }, "label smoothing"),
+        (TrainingOptions { weight_decay: -1.0, ..OPTIONS }, "weight decay"),
     ] {
         let error = train(&stripes(), 0..40, SMALL, &options, |_, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
@@ -154,10 +92,7 @@ fn options_that_do_not_fit_are_named() {
 
 #[test]
 fn a_loss_that_explodes_ends_the_training() {
-    let options = TrainingOptions {
-        learning_rate: 1e30,
-        ..OPTIONS
-    };
+    let options = TrainingOptions { learning_rate: 1e30, ..OPTIONS };
     let error = train(&stripes(), 0..40, SMALL, &options, |_, _| Ok(())).unwrap_err();
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
 }

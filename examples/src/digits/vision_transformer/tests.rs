@@ -7,13 +7,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
-const SMALL: Architecture = Architecture {
-    patch_size: 7,
-    embed_dim: 12,
-    depth: 2,
-    num_heads: 3,
-    mlp_ratio: 2,
-};
+const SMALL: Architecture =
+    Architecture { patch_size: 7, embed_dim: 12, depth: 2, num_heads: 3, mlp_ratio: 2 };
 
 type Tensors = HashMap<String, Vec<f64>>;
 
@@ -24,9 +19,7 @@ fn linear(tensors: &Tensors, name: &str, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let weight = &weight[o * row.len()..(o + 1) * row.len()];
         bias[o] + row.iter().zip(weight).map(|(x, w)| x * w).sum::<f64>()
     };
-    rows.iter()
-        .map(|row| (0..bias.len()).map(|o| dot(row, o)).collect())
-        .collect()
+    rows.iter().map(|row| (0..bias.len()).map(|o| dot(row, o)).collect()).collect()
 }
 
 fn norm(tensors: &Tensors, name: &str, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
@@ -38,9 +31,7 @@ fn norm(tensors: &Tensors, name: &str, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
             let mean = row.iter().sum::<f64>() / count;
             let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
             let scale = 1.0 / (variance + 1e-6).sqrt();
-            (0..row.len())
-                .map(|i| (row[i] - mean) * scale * weight[i] + bias[i])
-                .collect()
+            (0..row.len()).map(|i| (row[i] - mean) * scale * weight[i] + bias[i]).collect()
         })
         .collect()
 }
@@ -98,25 +89,15 @@ fn reference(tensors: &Tensors, patches: &[f32]) -> Vec<f64> {
         .collect();
     let mut tokens = vec![tensors["cls_token"].clone()];
     tokens.extend(linear(tensors, "patch_embed.proj", &rows));
-    let positions: Vec<Vec<f64>> = tensors["pos_embed"]
-        .chunks(width)
-        .map(<[f64]>::to_vec)
-        .collect();
+    let positions: Vec<Vec<f64>> =
+        tensors["pos_embed"].chunks(width).map(<[f64]>::to_vec).collect();
     add(&mut tokens, &positions);
     for block in 0..SMALL.depth {
         let name = |part: &str| format!("blocks.{block}.{part}");
-        let qkv = linear(
-            tensors,
-            &name("attn.qkv"),
-            &norm(tensors, &name("norm1"), &tokens),
-        );
+        let qkv = linear(tensors, &name("attn.qkv"), &norm(tensors, &name("norm1"), &tokens));
         let mixed = attention(&qkv, SMALL.num_heads);
         add(&mut tokens, &linear(tensors, &name("attn.proj"), &mixed));
-        let mut hidden = linear(
-            tensors,
-            &name("mlp.fc1"),
-            &norm(tensors, &name("norm2"), &tokens),
-        );
+        let mut hidden = linear(tensors, &name("mlp.fc1"), &norm(tensors, &name("norm2"), &tokens));
         hidden.iter_mut().flatten().for_each(|x| *x = gelu(*x));
         add(&mut tokens, &linear(tensors, &name("mlp.fc2"), &hidden));
     }
@@ -146,10 +127,7 @@ fn forward_matches_a_plain_forward_of_the_exported_tensors() {
     let logits: Vec<f32> = model.forward(batch).into_data().try_to_vec().unwrap();
     for (patches, logits) in patches.chunks(PIXELS).zip(logits.chunks(CLASSES)) {
         for (expected, found) in reference(&tensors, patches).iter().zip(logits) {
-            assert!(
-                (expected - f64::from(*found)).abs() < 1e-4,
-                "{expected} {found}"
-            );
+            assert!((expected - f64::from(*found)).abs() < 1e-4, "{expected} {found}");
         }
     }
 }
@@ -172,20 +150,8 @@ fn patches_are_cut_row_by_row() {
 #[test]
 fn sizes_that_do_not_fit_are_named() {
     for (architecture, expected) in [
-        (
-            Architecture {
-                patch_size: 5,
-                ..SMALL
-            },
-            "patch size 5",
-        ),
-        (
-            Architecture {
-                num_heads: 5,
-                ..SMALL
-            },
-            "5 heads",
-        ),
+        (Architecture { patch_size: 5, ..SMALL }, "patch size 5"),
+        (Architecture { num_heads: 5, ..SMALL }, "5 heads"),
         (Architecture { depth: 0, ..SMALL }, "at least 1"),
     ] {
         let reason = architecture.validate().unwrap_err();

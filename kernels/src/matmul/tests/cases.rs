@@ -75,10 +75,8 @@ impl Case {
         let levels = width.levels();
         let mut codes = samples.codes(n * k, levels);
         let mut scale: Vec<f32> = (0..n).map(|_| 0.01 + samples.float(0.005)).collect();
-        let offset = scale
-            .iter()
-            .map(|scale| -scale * (levels as f32 / 2.0 + samples.float(1.0)))
-            .collect();
+        let offset =
+            scale.iter().map(|scale| -scale * (levels as f32 / 2.0 + samples.float(1.0))).collect();
         let mut a = samples.floats(m * k, 2.0);
         match fill {
             Fill::Random => {}
@@ -97,16 +95,7 @@ impl Case {
                 }
             }
         }
-        Case {
-            width,
-            m,
-            n,
-            k,
-            codes,
-            scale,
-            offset,
-            a,
-        }
+        Case { width, m, n, k, codes, scale, offset, a }
     }
 
     pub(super) fn packed(&self) -> Vec<u8> {
@@ -129,15 +118,8 @@ impl Case {
     /// The weights, in f64.
     pub(super) fn weights(&self) -> Vec<f64> {
         let packed = self.packed();
-        reference::dequantize(
-            self.width,
-            self.n,
-            self.k,
-            &packed,
-            &self.scale,
-            &self.offset,
-        )
-        .unwrap()
+        reference::dequantize(self.width, self.n, self.k, &packed, &self.scale, &self.offset)
+            .unwrap()
     }
 
     pub(super) fn operands(&self, a: Vec<f64>) -> Operands {
@@ -177,10 +159,7 @@ impl Case {
     }
 
     pub(super) fn name(&self, isa: Isa) -> String {
-        format!(
-            "{isa}, {:?}, {} x {} x {}",
-            self.width, self.m, self.n, self.k
-        )
+        format!("{isa}, {:?}, {} x {} x {}", self.width, self.m, self.n, self.k)
     }
 }
 
@@ -191,12 +170,9 @@ pub(super) fn wide(values: &[f32]) -> Vec<f64> {
 /// Every case, each with another seed.
 pub(super) fn cases() -> impl Iterator<Item = Case> {
     Width::ALL.into_iter().flat_map(|width| {
-        SHAPES
-            .into_iter()
-            .enumerate()
-            .flat_map(move |(seed, shape)| {
-                FILLS.map(|fill| Case::new(width, shape, fill, seed as u64))
-            })
+        SHAPES.into_iter().enumerate().flat_map(move |(seed, shape)| {
+            FILLS.map(|fill| Case::new(width, shape, fill, seed as u64))
+        })
     })
 }
 

@@ -18,20 +18,8 @@ fn float_products_of_codes_agree_with_the_oracle() {
         for isa in Isa::available() {
             let matrix = case.matrix(isa);
             let mut out = vec![f32::NAN; case.m * case.n];
-            matmul_f32(
-                &pool,
-                &case.a,
-                case.m,
-                &matrix,
-                &Epilogue::default(),
-                &mut out,
-            );
-            check(
-                &case.name(isa),
-                &operands,
-                f32_tolerance(case.width.label()),
-                &out,
-            );
+            matmul_f32(&pool, &case.a, case.m, &matrix, &Epilogue::default(), &mut out);
+            check(&case.name(isa), &operands, f32_tolerance(case.width.label()), &out);
         }
     }
 }
@@ -103,8 +91,7 @@ fn integer_products_are_exact_on_every_instruction_set() {
 fn dequantized(a: &QuantizedActivations) -> Vec<f64> {
     let rows = a.codes().chunks(a.columns()).zip(a.zeros()).zip(a.scales());
     rows.flat_map(|((row, &zero), &scale)| {
-        row.iter()
-            .map(move |&q| f64::from(i32::from(q) - zero) * f64::from(scale))
+        row.iter().map(move |&q| f64::from(i32::from(q) - zero) * f64::from(scale))
     })
     .collect()
 }
@@ -114,13 +101,7 @@ fn results_do_not_depend_on_threads_or_on_the_rows_beside() {
     let pools = [1, 2, 3].map(|threads| Pool::with_isa(threads, Isa::Scalar).unwrap());
     let mut quantized = QuantizedActivations::new();
     for width in Width::ALL {
-        for shape in [
-            (1, 5, 40),
-            (9, 17, 65),
-            (31, 100, 300),
-            (197, 33, 70),
-            (500, 3, 20),
-        ] {
+        for shape in [(1, 5, 40), (9, 17, 65), (31, 100, 300), (197, 33, 70), (500, 3, 20)] {
             let case = Case::new(width, shape, Fill::Random, 7);
             let size = case.m * case.n;
             for isa in Isa::available() {
@@ -129,14 +110,7 @@ fn results_do_not_depend_on_threads_or_on_the_rows_beside() {
                 let mut integers = vec![0; size];
                 for (index, pool) in pools.iter().enumerate() {
                     let mut out = vec![f32::NAN; size];
-                    matmul_f32(
-                        pool,
-                        &case.a,
-                        case.m,
-                        &matrix,
-                        &Epilogue::default(),
-                        &mut out,
-                    );
+                    matmul_f32(pool, &case.a, case.m, &matrix, &Epilogue::default(), &mut out);
                     quantized.quantize_asymmetric(pool, &case.a, case.m, case.k);
                     let mut sums = vec![0; size];
                     matmul_int8_accumulators(pool, &quantized, &matrix, &mut sums);
@@ -150,14 +124,7 @@ fn results_do_not_depend_on_threads_or_on_the_rows_beside() {
                 let last = (case.m - 1) * case.k;
                 let mut alone = vec![f32::NAN; case.n];
                 let epilogue = Epilogue::default();
-                matmul_f32(
-                    &pools[0],
-                    &case.a[last..],
-                    1,
-                    &matrix,
-                    &epilogue,
-                    &mut alone,
-                );
+                matmul_f32(&pools[0], &case.a[last..], 1, &matrix, &epilogue, &mut alone);
                 assert_eq!(floats[size - case.n..], alone, "{}", case.name(isa));
             }
         }
@@ -214,9 +181,7 @@ fn expected_epilogue(epilogue: &Epilogue<'_>, value: f32, index: usize, n: usize
         Some(activation) => reference::activation(activation, value),
         None => value,
     };
-    let residual = epilogue
-        .residual
-        .map_or(0.0, |values| f64::from(values[index]));
+    let residual = epilogue.residual.map_or(0.0, |values| f64::from(values[index]));
     residual + channel(epilogue.layer_scale, 1.0) * value
 }
 
@@ -232,21 +197,8 @@ fn numbers_that_are_not_finite_stay_in_their_row() {
         for isa in Isa::available() {
             let matrix = case.matrix(isa);
             let mut out = [vec![0.0; case.m * case.n], vec![0.0; case.m * case.n]];
-            matmul_f32(
-                &pool,
-                &a,
-                case.m,
-                &matrix,
-                &Epilogue::default(),
-                &mut out[0],
-            );
-            matmul_int8(
-                &pool,
-                &quantized,
-                &matrix,
-                &Epilogue::default(),
-                &mut out[1],
-            );
+            matmul_f32(&pool, &a, case.m, &matrix, &Epilogue::default(), &mut out[0]);
+            matmul_int8(&pool, &quantized, &matrix, &Epilogue::default(), &mut out[1]);
             for out in out {
                 for (row, values) in out.chunks(case.n).enumerate() {
                     let finite = values.iter().all(|value| value.is_finite());
@@ -286,10 +238,7 @@ fn matrices_that_make_no_sense_are_refused() {
         Matrix::from_codes(isa, Width::Two, n, k, packed, scale, &[0.0; 2]).unwrap_err()
     };
     assert!(matches!(from(0, 4, &[], &[]), MatrixError::Empty { .. }));
-    assert!(matches!(
-        from(2, 4, &[0; 3], &[0.0; 2]),
-        MatrixError::Pack(_)
-    ));
+    assert!(matches!(from(2, 4, &[0; 3], &[0.0; 2]), MatrixError::Pack(_)));
     let error = from(2, 4, &[0; 2], &[0.0; 3]);
     assert_eq!(error.to_string(), "expected 2 scales, found 3");
     let large = from(usize::MAX / 2, 4, &[], &[]);

@@ -68,10 +68,7 @@ impl<'a> Problem<'a> {
             cross: statistics.cross(order).map(|cross| device.matrix(cross, inputs, inputs)),
             weights: device.matrix(permuted_weights, inputs, channels),
             zero: device.matrix(zero, 1, channels),
-            largest_energy: order
-                .iter()
-                .map(|&j| statistics.column_energy(j))
-                .fold(0.0, f64::max),
+            largest_energy: order.iter().map(|&j| statistics.column_energy(j)).fold(0.0, f64::max),
             order,
             device: device.clone(),
         }
@@ -106,7 +103,9 @@ impl<'a> Problem<'a> {
         let permuted = self
             .order
             .iter()
-            .flat_map(|&row| codes[row * channels..][..channels].iter().map(|&code| f32::from(code)))
+            .flat_map(|&row| {
+                codes[row * channels..][..channels].iter().map(|&code| f32::from(code))
+            })
             .collect();
         self.device.matrix(permuted, self.inputs(), channels)
     }

@@ -29,7 +29,8 @@ impl ColumnOrder {
         match self {
             Self::Natural => Orders { initialization: natural.clone(), refinement: natural },
             Self::Norm => {
-                let energy: Vec<f64> = natural.iter().map(|&j| statistics.column_energy(j)).collect();
+                let energy: Vec<f64> =
+                    natural.iter().map(|&j| statistics.column_energy(j)).collect();
                 let mut increasing = natural.clone();
                 increasing.sort_by(|&a, &b| energy[a].total_cmp(&energy[b]));
                 let mut decreasing = natural;

@@ -16,11 +16,7 @@ const ZERO_ENERGY: f64 = 1e-14;
 ///
 /// # Errors
 /// Fails when the device fails.
-pub fn sweep(
-    device: &Device,
-    problem: &Problem,
-    state: State,
-) -> Result<(Tensor<2>, bool), Error> {
+pub fn sweep(device: &Device, problem: &Problem, state: State) -> Result<(Tensor<2>, bool), Error> {
     let inputs = problem.inputs();
     let channels = problem.alphabet.channels();
     let State { codes, h, target, mut s, mut n } = state;

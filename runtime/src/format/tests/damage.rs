@@ -5,9 +5,7 @@ use crate::error::ErrorKind;
 use crate::format::Container;
 
 fn kind(bytes: &[u8]) -> ErrorKind {
-    Container::from_bytes(bytes)
-        .expect_err("damage must be noticed")
-        .kind()
+    Container::from_bytes(bytes).expect_err("damage must be noticed").kind()
 }
 
 #[test]
@@ -15,11 +13,7 @@ fn truncation_at_every_length_is_noticed() {
     let file = file();
     for length in 0..file.len() {
         let error = Container::from_bytes(&file[..length]).expect_err("cut off");
-        assert_eq!(
-            error.kind(),
-            ErrorKind::Truncated,
-            "length {length}: {error}"
-        );
+        assert_eq!(error.kind(), ErrorKind::Truncated, "length {length}: {error}");
         assert_eq!(error.offset(), Some(length as u64));
     }
 }
@@ -43,11 +37,7 @@ fn every_single_bit_flip_is_noticed() {
     for at in 0..file.len() {
         for bit in 0..8 {
             file[at] ^= 1 << bit;
-            let expected = if at < 8 {
-                ErrorKind::NotAFresnelFile
-            } else {
-                ErrorKind::Corrupt
-            };
+            let expected = if at < 8 { ErrorKind::NotAFresnelFile } else { ErrorKind::Corrupt };
             assert_eq!(kind(&file), expected, "bit {bit} of byte {at}");
             file[at] ^= 1 << bit;
         }
@@ -66,12 +56,7 @@ fn appended_bytes_are_noticed() {
 
 #[test]
 fn other_files_are_told_apart() {
-    for bytes in [
-        b"\x89PNG\r\n\x1a\n".to_vec(),
-        vec![0; 1000],
-        b"GGUF".to_vec(),
-        b"x".to_vec(),
-    ] {
+    for bytes in [b"\x89PNG\r\n\x1a\n".to_vec(), vec![0; 1000], b"GGUF".to_vec(), b"x".to_vec()] {
         assert_eq!(kind(&bytes), ErrorKind::NotAFresnelFile);
     }
     // A transfer as text that turned CR LF into LF.
@@ -130,11 +115,7 @@ fn versions_and_flags() {
     let mut parts = Parts::new();
     parts.minor = 7;
     Container::from_bytes(parts.assemble()).unwrap();
-    parts.tail = [
-        &[1, 0, 0, 0, 3, 0, 0, 0, 9, 9, 9][..],
-        &[2, 0, 0, 0, 0, 0, 0, 0],
-    ]
-    .concat();
+    parts.tail = [&[1, 0, 0, 0, 3, 0, 0, 0, 9, 9, 9][..], &[2, 0, 0, 0, 0, 0, 0, 0]].concat();
     Container::from_bytes(parts.assemble()).unwrap();
     // Its extensions must be whole records, and not too many.
     for tail in [vec![1], vec![1, 0, 0, 0, 1, 0, 0, 0], vec![0xff; 12]] {
@@ -150,40 +131,19 @@ fn versions_and_flags() {
     parts.tail = vec![0; 8];
     assert_eq!(kind(&parts.assemble()), ErrorKind::Corrupt);
     // A later minor version may use a value that this reader lacks.
-    assert_eq!(
-        kind(&assemble(&[0xff; 80], &[], 1, 0)),
-        ErrorKind::UnsupportedVersion
-    );
+    assert_eq!(kind(&assemble(&[0xff; 80], &[], 1, 0)), ErrorKind::UnsupportedVersion);
     assert_eq!(kind(&assemble(&[0xff; 80], &[], 0, 0)), ErrorKind::Corrupt);
 
     // The rest of the header.
     assert_eq!(kind(&with_header(|file| file[12] = 65)), ErrorKind::Corrupt);
     assert_eq!(kind(&with_header(|file| file[28] = 1)), ErrorKind::Corrupt);
     assert_eq!(kind(&with_header(|file| file[59] = 1)), ErrorKind::Corrupt);
-    assert_eq!(
-        kind(&with_header(|file| file[20..24].fill(0))),
-        ErrorKind::Corrupt
-    );
-    assert_eq!(
-        kind(&with_header(|file| file[20..24].fill(0xff))),
-        ErrorKind::Limit
-    );
-    assert_eq!(
-        kind(&with_header(|file| file[32] ^= 64)),
-        ErrorKind::Corrupt
-    );
-    assert_eq!(
-        kind(&with_header(|file| file[40..48].fill(0xff))),
-        ErrorKind::Limit
-    );
-    assert_eq!(
-        kind(&with_header(|file| file[48..56].fill(0xff))),
-        ErrorKind::Limit
-    );
+    assert_eq!(kind(&with_header(|file| file[20..24].fill(0))), ErrorKind::Corrupt);
+    assert_eq!(kind(&with_header(|file| file[20..24].fill(0xff))), ErrorKind::Limit);
+    assert_eq!(kind(&with_header(|file| file[32] ^= 64)), ErrorKind::Corrupt);
+    assert_eq!(kind(&with_header(|file| file[40..48].fill(0xff))), ErrorKind::Limit);
+    assert_eq!(kind(&with_header(|file| file[48..56].fill(0xff))), ErrorKind::Limit);
     assert_eq!(kind(&with_header(|file| file[46] = 1)), ErrorKind::Limit);
     assert_eq!(kind(&with_header(|file| file[44] = 1)), ErrorKind::Corrupt);
-    assert_eq!(
-        kind(&with_header(|file| (file[44], file[52]) = (1, 1))),
-        ErrorKind::Truncated
-    );
+    assert_eq!(kind(&with_header(|file| (file[44], file[52]) = (1, 1))), ErrorKind::Truncated);
 }

@@ -54,9 +54,7 @@ pub(super) fn parts(config: &VitConfig) -> ManifestParts {
             mean: [0.5; 3],
             std: [0.25; 3],
         },
-        class_names: (0..config.num_classes)
-            .map(|class| format!("class {class}"))
-            .collect(),
+        class_names: (0..config.num_classes).map(|class| format!("class {class}")).collect(),
         recipe: pair("method", "rtn"),
         provenance: pair("tool", "test"),
         measured: vec![("int8_agreement".to_owned(), 98.5)],
@@ -107,10 +105,7 @@ pub(super) fn tensors(
                         bytes: Cow::Owned(bytes),
                     });
                 }
-                (
-                    Encoding::Codes(width),
-                    packed(width.into(), rows, count / rows),
-                )
+                (Encoding::Codes(width), packed(width.into(), rows, count / rows))
             }
         };
         tensors.push(TensorData {
@@ -124,9 +119,7 @@ pub(super) fn tensors(
 }
 
 fn packed(width: Width, rows: u32, columns: u32) -> Vec<u8> {
-    let codes: Vec<u8> = (0..rows * columns)
-        .map(|i| (i * 7 % width.levels()) as u8)
-        .collect();
+    let codes: Vec<u8> = (0..rows * columns).map(|i| (i * 7 % width.levels()) as u8).collect();
     pack::pack(width, rows as usize, columns as usize, &codes).unwrap()
 }
 
@@ -162,22 +155,13 @@ impl Parts {
     }
 
     pub(super) fn entry(&mut self, name: &str) -> &mut TensorEntry {
-        let found = self
-            .manifest
-            .tensors
-            .iter_mut()
-            .find(|entry| entry.name == name);
+        let found = self.manifest.tensors.iter_mut().find(|entry| entry.name == name);
         found.unwrap()
     }
 
     /// Changes the data of tensor `name` and its checksum.
     pub(super) fn change_data(&mut self, name: &str, change: impl FnOnce(&mut [u8])) {
-        let entry = self
-            .manifest
-            .tensors
-            .iter_mut()
-            .find(|entry| entry.name == name)
-            .unwrap();
+        let entry = self.manifest.tensors.iter_mut().find(|entry| entry.name == name).unwrap();
         let start = entry.offset as usize;
         let bytes = &mut self.data[start..start + entry.length as usize];
         change(bytes);

@@ -8,16 +8,7 @@ use crate::model::config::{Activation, Pooling, VitConfig};
 
 /// Valid configurations of small models.
 fn valid_config() -> impl Strategy<Value = VitConfig> {
-    let sizes = (
-        1..3_u32,
-        1..3_u32,
-        1..4_u32,
-        1..4_u32,
-        1..3_u32,
-        1..4_u32,
-        1..4_u32,
-        1..9_u32,
-    );
+    let sizes = (1..3_u32, 1..3_u32, 1..4_u32, 1..4_u32, 1..3_u32, 1..4_u32, 1..4_u32, 1..9_u32);
     let flags = any::<[bool; 12]>();
     (sizes, flags, 0..3_u32, 0..4_u32, 0..4_usize).prop_map(
         |(sizes, flags, registers, classes, pooling)| {
@@ -60,19 +51,11 @@ fn valid_config() -> impl Strategy<Value = VitConfig> {
                 pooling: if distilled {
                     Pooling::Token
                 } else {
-                    [
-                        Pooling::Token,
-                        Pooling::Average,
-                        Pooling::Max,
-                        Pooling::AverageMax,
-                    ][pooling]
+                    [Pooling::Token, Pooling::Average, Pooling::Max, Pooling::AverageMax][pooling]
                 },
                 pool_include_prefix: fc,
-                activation: [
-                    Activation::GeluErf,
-                    Activation::GeluTanh,
-                    Activation::QuickGelu,
-                ][pooling % 3],
+                activation: [Activation::GeluErf, Activation::GeluTanh, Activation::QuickGelu]
+                    [pooling % 3],
                 norm_epsilon: 1e-5,
                 num_classes: classes,
             }

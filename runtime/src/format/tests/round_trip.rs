@@ -46,10 +46,7 @@ fn the_order_of_the_tensors_does_not_matter() {
     let bytes = encode(&parts(&config), &reversed).unwrap();
     assert_eq!(bytes, file());
     let container = Container::from_bytes(&bytes).unwrap();
-    let names: Vec<&str> = container
-        .tensors()
-        .map(|view| view.entry.name.as_str())
-        .collect();
+    let names: Vec<&str> = container.tensors().map(|view| view.entry.name.as_str()).collect();
     assert_eq!(
         names[..5],
         [
@@ -76,34 +73,23 @@ fn the_writer_refuses_what_the_reader_would_refuse() {
     tensors.push(removed.clone());
     tensors.push(removed);
     let error = encode(&parts, &tensors).unwrap_err();
-    assert!(
-        error.to_string().contains("repeated (1): cls_token"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("repeated (1): cls_token"), "{error}");
 
     tensors.pop();
-    let cut = tensors
-        .iter_mut()
-        .find(|tensor| tensor.name == "norm.bias")
-        .unwrap();
+    let cut = tensors.iter_mut().find(|tensor| tensor.name == "norm.bias").unwrap();
     cut.bytes.to_mut().pop();
     let error = encode(&parts, &tensors).unwrap_err();
     assert_eq!(error.tensor(), Some("norm.bias"));
 
     let mut wordy = parts.clone();
-    wordy.recipe = (0..20)
-        .map(|i| (format!("key {i}"), "x".repeat(60_000)))
-        .collect();
+    wordy.recipe = (0..20).map(|i| (format!("key {i}"), "x".repeat(60_000))).collect();
     let error = encode(&wordy, &self::tensors(&config, mixed_width)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
 }
 
 #[test]
 fn imagenet_class_names_fit() {
-    let config = VitConfig {
-        num_classes: 1000,
-        ..config()
-    };
+    let config = VitConfig { num_classes: 1000, ..config() };
     let mut parts = parts(&config);
     parts.class_names = (0..1000).map(|class| format!("{class:0>28}")).collect();
     let bytes = encode(&parts, &tensors(&config, mixed_width)).unwrap();
@@ -145,18 +131,10 @@ fn files_are_written_whole_or_not_at_all() {
     let occupied = folder.path().join("folder");
     fs::create_dir(&occupied).unwrap();
     for force in [false, true] {
-        assert_eq!(
-            write(&occupied, force, &parts, &tensors)
-                .unwrap_err()
-                .kind(),
-            ErrorKind::Io
-        );
+        assert_eq!(write(&occupied, force, &parts, &tensors).unwrap_err().kind(), ErrorKind::Io);
     }
     let missing = folder.path().join("missing").join("model.fresnel");
-    assert_eq!(
-        write(&missing, false, &parts, &tensors).unwrap_err().kind(),
-        ErrorKind::Io
-    );
+    assert_eq!(write(&missing, false, &parts, &tensors).unwrap_err().kind(), ErrorKind::Io);
     assert_eq!(entries(), 2);
 }
 
@@ -169,13 +147,7 @@ fn files_have_ordinary_permissions() {
     fs::write(&ordinary, "").unwrap();
     let path = folder.path().join("model.fresnel");
     let config = config();
-    write(
-        &path,
-        false,
-        &parts(&config),
-        &tensors(&config, mixed_width),
-    )
-    .unwrap();
+    write(&path, false, &parts(&config), &tensors(&config, mixed_width)).unwrap();
     let mode = |path| fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&path), mode(&ordinary));
 }

@@ -28,23 +28,10 @@ fn vector() -> Vec<u8> {
         num_classes: 0,
         ..config()
     };
-    let widths = [
-        CodeWidth::Eight,
-        CodeWidth::Ternary,
-        CodeWidth::Two,
-        CodeWidth::Three,
-        CodeWidth::Four,
-    ];
-    let parts = ManifestParts {
-        provenance: Vec::new(),
-        metadata: Vec::new(),
-        ..parts(&config)
-    };
-    encode(
-        &parts,
-        &tensors(&config, |weight| Encoding::Codes(widths[weight])),
-    )
-    .unwrap()
+    let widths =
+        [CodeWidth::Eight, CodeWidth::Ternary, CodeWidth::Two, CodeWidth::Three, CodeWidth::Four];
+    let parts = ManifestParts { provenance: Vec::new(), metadata: Vec::new(), ..parts(&config) };
+    encode(&parts, &tensors(&config, |weight| Encoding::Codes(widths[weight]))).unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -74,32 +61,18 @@ fn the_specification_shows_what_is_written() {
     let mut data = String::new();
     for view in container.tensors() {
         let offset = data_offset + view.entry.offset;
-        writeln!(
-            data,
-            "{offset:4}  {:<12}  {}",
-            hex(view.bytes),
-            view.entry.name
-        )
-        .unwrap();
+        writeln!(data, "{offset:4}  {:<12}  {}", hex(view.bytes), view.entry.name).unwrap();
     }
     let shown = [
         dump(&file, 0..HEADER_BYTES),
         dump(&file, HEADER_BYTES..HEADER_BYTES + manifest_len),
         data,
-        format!(
-            "{} bytes, CRC-32 `{:08x}`\n",
-            file.len(),
-            crc32fast::hash(&file)
-        ),
+        format!("{} bytes, CRC-32 `{:08x}`\n", file.len(), crc32fast::hash(&file)),
     ];
     let absent: Vec<&str> = shown
         .iter()
         .map(String::as_str)
         .filter(|text| !SPECIFICATION.contains(text.trim_end()))
         .collect();
-    assert!(
-        absent.is_empty(),
-        "FORMAT.md should show:\n{}",
-        absent.join("\n")
-    );
+    assert!(absent.is_empty(), "FORMAT.md should show:\n{}", absent.join("\n"));
 }

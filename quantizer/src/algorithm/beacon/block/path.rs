@@ -148,7 +148,14 @@ impl Path {
 
     /// The choice for a channel whose path is still the zero vector or points away from the
     /// target, by the cosines themselves.
-    fn choose_directly(&self, lane: usize, energy: f64, h: f64, target: f64, preferred: f64) -> f32 {
+    fn choose_directly(
+        &self,
+        lane: usize,
+        energy: f64,
+        h: f64,
+        target: f64,
+        preferred: f64,
+    ) -> f32 {
         let (s, n) = (f64::from(self.s[lane]), f64::from(self.n[lane]));
         let score = |p: f64| {
             if n == 0.0 {
