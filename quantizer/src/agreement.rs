@@ -10,7 +10,7 @@ use crate::calibration::CalibrationImages;
 /// Images are enough to tell 95 % from 98 %, and cost a fraction of the calibration.
 const IMAGES: usize = 64;
 
-/// Percentage of the first [`IMAGES`] calibration images on which `int8` and `f32` activations
+/// Percentage of the first 64 calibration images on which `int8` and `f32` activations
 /// give `model` the same first class.
 ///
 /// # Errors

@@ -4,7 +4,6 @@
 //! DX12), `cpu` is burn's pure-Rust flex backend.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 use fresnel_runtime::{Error, ErrorKind};
@@ -36,12 +35,19 @@ pub struct Device {
     burn: BurnDevice,
     kind: DeviceKind,
     name: String,
+    /// Whether it is a card, not a renderer on the host's cores.
+    is_card: bool,
 }
 
 impl Device {
     /// The host's cores.
     pub fn cpu() -> Self {
-        Self { burn: BurnDevice::flex(), kind: DeviceKind::Cpu, name: "cpu".to_owned() }
+        Self {
+            burn: BurnDevice::flex(),
+            kind: DeviceKind::Cpu,
+            name: "cpu".to_owned(),
+            is_card: false,
+        }
     }
 
     /// The first GPU adapter that wgpu offers, software renderers included.
@@ -49,22 +55,13 @@ impl Device {
     /// # Errors
     /// Fails with [`ErrorKind::Device`] where there is no adapter or it can't be opened.
     pub fn gpu() -> Result<Self, Error> {
-        let no_device = |reason: String| {
-            Error::new(
-                ErrorKind::Device,
-                format!("no GPU can be used ({reason}); use --device cpu"),
-            )
-        };
-        // Adapter discovery panics on some drivers' failures; none of it touches our state.
-        let opened = catch_unwind(AssertUnwindSafe(|| BurnDevice::wgpu_options().init()));
-        let burn = match opened {
-            Ok(Ok(device)) => device,
-            Ok(Err(error)) => return Err(no_device(error.to_string())),
-            Err(panic) => return Err(no_device(panic_message(panic.as_ref()))),
-        };
-        let name =
-            burn.identity().map_or_else(|| "gpu".to_owned(), |identity| format!("{identity:?}"));
-        Ok(Self { burn, kind: DeviceKind::Gpu, name })
+        let burn = BurnDevice::wgpu_options().init().map_err(|error| {
+            Error::new(ErrorKind::Device, format!("no GPU can be used ({error}); use --device cpu"))
+        })?;
+        let identity = burn.identity();
+        let is_card = identity.as_ref().is_some_and(|identity| identity.physical.is_some());
+        let name = identity.map_or_else(|| "gpu".to_owned(), |identity| identity.name);
+        Ok(Self { burn, kind: DeviceKind::Gpu, name, is_card })
     }
 
     /// Opens the device that was asked for.
@@ -75,10 +72,9 @@ impl Device {
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu()),
             DeviceChoice::Gpu => Self::gpu(),
-            DeviceChoice::Auto => Ok(Self::gpu()
-                .ok()
-                .filter(|device| !device.is_software())
-                .unwrap_or_else(Self::cpu)),
+            DeviceChoice::Auto => {
+                Ok(Self::gpu().ok().filter(|device| device.is_card).unwrap_or_else(Self::cpu))
+            }
         }
     }
 
@@ -90,14 +86,6 @@ impl Device {
     /// CPU or GPU.
     pub fn kind(&self) -> DeviceKind {
         self.kind
-    }
-
-    /// Whether the adapter renders on the host's cores: no gain over the CPU device.
-    fn is_software(&self) -> bool {
-        let name = self.name.to_lowercase();
-        ["llvmpipe", "lavapipe", "swiftshader", "software"]
-            .iter()
-            .any(|software| name.contains(software))
     }
 
     /// Uploads a matrix of `rows` x `columns` row-major values.
@@ -120,12 +108,4 @@ pub fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Error> {
     tensor.try_into_vec_as::<f32>().map_err(|error| {
         Error::new(ErrorKind::Device, format!("reading a result from the device failed: {error}"))
     })
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "the driver failed".to_owned())
 }

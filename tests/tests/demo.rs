@@ -24,7 +24,10 @@ fn the_demo_compares_methods_and_widths_with_float() {
     assert!(top1("float", "32") >= 98.0, "float: {}", top1("float", "32"));
     assert!(top1("beacon", "4") >= 97.0, "Beacon at 4 bit: {}", top1("beacon", "4"));
     for bits in ["4", "3", "2", "1.58"] {
-        assert!(top1("beacon", bits) >= top1("rtn", bits) - 1.0, "Beacon falls behind at {bits} bit");
+        assert!(
+            top1("beacon", bits) >= top1("rtn", bits) - 1.0,
+            "Beacon falls behind at {bits} bit"
+        );
     }
     assert!(top1("beacon", "1.58") >= top1("rtn", "1.58") + 3.0, "Beacon leads at 1.58 bit");
     assert!(bytes(row("float", "32")) > 7 * bytes(row("beacon", "2")), "files shrink");

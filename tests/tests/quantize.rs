@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fresnel_tests::fixture;
+use fresnel_quantizer::device::DeviceKind;
 use fresnel_tests::programs::{fresnel, run};
+use fresnel_tests::{devices, fixture};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -154,4 +155,30 @@ fn sixteen_bits_stay_close_to_thirty_two() {
     let scale = logits[1].iter().fold(0.0_f32, |m, x| m.max(x.abs()));
     let worst = logits[0].iter().zip(&logits[1]).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
     assert!(worst > 0.0 && worst < 0.01 * scale, "{worst} of {scale}");
+}
+
+#[test]
+fn the_gpu_chooses_the_same_codes_as_the_cpu() {
+    let bench = Bench::new();
+    for device in devices("quantizing on the GPU") {
+        let flag = match device.kind() {
+            DeviceKind::Cpu => continue,
+            DeviceKind::Gpu => "gpu",
+        };
+        let flags = ["--bits", "2", "--error-correction", "0.25"];
+        let on_cpu = bench.quantize("cpu.fresnel", &flags);
+        let on_gpu = bench.quantize("gpu.fresnel", &[&flags[..], &["--device", flag]].concat());
+        let errors = |report: &Value| -> Vec<f64> {
+            let layers = report["layers"].as_array().expect("layers").iter();
+            layers.filter_map(|layer| layer["relative_error"].as_f64()).collect()
+        };
+        let (on_cpu, on_gpu) = (errors(&on_cpu), errors(&on_gpu));
+        assert_eq!(on_cpu.len(), on_gpu.len());
+        for (cpu, gpu) in on_cpu.iter().zip(&on_gpu) {
+            assert!(
+                (cpu - gpu).abs() <= 1e-3 * cpu,
+                "layer error {gpu} on the GPU, {cpu} on the CPU"
+            );
+        }
+    }
 }

@@ -12,7 +12,7 @@ use fresnel_examples::digits::{Digits, export};
 #[derive(Debug, Parser)]
 #[command(after_help = "Example:\n  export_digits mnist.npz --output quantizer/assets/digits")]
 struct Arguments {
-    /// The archive: an .npz with images u8 [10000, 28, 28] and labels u8 [10000]
+    /// The archive: an .npz with images u8 10000 x 28 x 28 and labels u8 10000
     archive: PathBuf,
     /// Folder for the files
     #[arg(short, long)]

@@ -23,7 +23,7 @@ use fresnel_examples::digits::{Digits, Error, HELD_OUT, TRAINING, VALIDATION, ch
 #[command(after_help = "Examples:\n  train_digits mnist.npz --validate --epochs 30\n  \
     train_digits mnist.npz --output quantizer/assets/digits --force")]
 struct Arguments {
-    /// The archive: an .npz with images u8 [10000, 28, 28] and labels u8 [10000]
+    /// The archive: an .npz with images u8 10000 x 28 x 28 and labels u8 10000
     archive: PathBuf,
     /// Folder for model.safetensors and config.json
     #[arg(short, long)]

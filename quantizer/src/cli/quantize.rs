@@ -1,10 +1,10 @@
 //! `quantize`: a timm checkpoint and a folder of images in, a `.fresnel` file out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs};
+use fresnel_runtime::cli::{Exit, Failure, Output, Progress, ReportArgs};
 use fresnel_runtime::format::{Container, encode, size_bound, write};
 use serde_json::json;
 
@@ -170,13 +170,7 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let output = Output::new(args.report);
     let recipe = args.recipe()?;
-    if args.output.exists() && !args.force {
-        return Err(Failure::new(
-            fresnel_runtime::cli::Exit::Io,
-            "io",
-            format!("{}: the file exists; give --force to overwrite it", args.output.display()),
-        ));
-    }
+    check_writable(&args.output, args.force)?;
     if args.threads > 0 {
         // Fails only where the pool runs already, and then it keeps its threads.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global();
@@ -217,6 +211,23 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         (summary.file_bytes, bound),
         started.elapsed().as_secs_f64(),
     )
+}
+
+/// Finds out before the work what would fail after it: a file in the way, or a folder that does not
+/// take new files.
+fn check_writable(path: &Path, force: bool) -> Result<(), Failure> {
+    if path.exists() && !force {
+        return Err(Failure::new(
+            Exit::Io,
+            "io",
+            format!("{}: the file exists; give --force to overwrite it", path.display()),
+        ));
+    }
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    // Gone again at once.
+    tempfile::tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map_err(|error| Failure::io(path, &error))?;
+    Ok(())
 }
 
 /// The arithmetic bound of the file's size.

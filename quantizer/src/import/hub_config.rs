@@ -150,9 +150,7 @@ impl HubConfig {
     /// not consistent.
     pub fn vit_config(&self) -> Result<VitConfig, Error> {
         let mut config = architecture::defaults(&self.architecture)?;
-        if let Some(classes) = self.num_classes {
-            config.num_classes = classes;
-        }
+        self.apply_pretrained(&mut config)?;
         let mut pooling = self.global_pool.clone().unwrap_or_else(|| "token".to_owned());
         let mut fc_norm = None;
         let mut mlp_ratio = f64::from(config.mlp_hidden) / f64::from(config.embed_dim);
@@ -244,13 +242,35 @@ impl HubConfig {
         Ok(config)
     }
 
+    /// What timm takes from `pretrained_cfg` where no argument says otherwise: image size, channels
+    /// and classes; the configuration's own `num_classes` wins.
+    fn apply_pretrained(&self, config: &mut VitConfig) -> Result<(), Error> {
+        if let Some(value) = self.pretrained("input_size") {
+            let Some([channels, height, width]) = value.as_array().map(Vec::as_slice) else {
+                return Err(invalid(format!(
+                    "`input_size`: expected [channels, height, width], found {value}"
+                )));
+            };
+            config.in_channels = unsigned("input_size", channels)?;
+            config.image_size = [unsigned("input_size", height)?, unsigned("input_size", width)?];
+        }
+        if let Some(value) = self.pretrained("num_classes") {
+            config.num_classes = unsigned("num_classes", value)?;
+        }
+        config.num_classes = self.num_classes.unwrap_or(config.num_classes);
+        Ok(())
+    }
+
+    fn pretrained(&self, field: &str) -> Option<&Value> {
+        self.pretrained_cfg.get(field).filter(|value| !value.is_null())
+    }
+
     /// How timm's evaluation transform prepares images for this model.
     ///
     /// # Errors
     /// Fails for fields of wrong type, an unknown interpolation or crop mode.
     pub fn preprocessing(&self, config: &VitConfig) -> Result<Preprocessing, Error> {
-        let cfg = &self.pretrained_cfg;
-        let get = |field: &str| cfg.get(field).filter(|value| !value.is_null());
+        let get = |field: &str| self.pretrained(field);
         let crop_mode = match get("crop_mode") {
             None => CropMode::Center,
             Some(value) => match text("crop_mode", value)? {

@@ -94,6 +94,28 @@ fn arguments_change_the_forward_pass() {
 }
 
 #[test]
+fn pretrained_cfg_states_size_and_classes_where_arguments_do_not() {
+    let size_and_classes = |fields: Value| {
+        let config = config(fields).expect("a configuration");
+        (config.image_size, config.in_channels, config.num_classes)
+    };
+    let pretrained = json!({"input_size": [1, 384, 320], "num_classes": 21});
+    assert_eq!(
+        size_and_classes(json!({
+            "architecture": "vit_tiny_patch16_224", "pretrained_cfg": pretrained
+        })),
+        ([384, 320], 1, 21)
+    );
+    assert_eq!(
+        size_and_classes(json!({
+            "architecture": "vit_tiny_patch16_224", "pretrained_cfg": pretrained,
+            "num_classes": 3, "model_args": {"img_size": 64, "in_chans": 3}
+        })),
+        ([64, 64], 3, 3)
+    );
+}
+
+#[test]
 fn arguments_that_are_not_understood_are_errors() {
     for (argument, value) in [
         ("surprise", json!(1)),

@@ -72,20 +72,19 @@ impl Embedding {
             .reshape([images * patches, self.channels * height * width].map(|n| n as i64));
         let mut stream: Tensor<3> =
             self.patch.forward(flat).reshape([images, patches, self.features].map(|n| n as i64));
-        let position = || self.position.clone().map(|position| position.unsqueeze::<3>());
+        let positioned = |stream: Tensor<3>| match &self.position {
+            Some(position) => stream + position.clone().unsqueeze::<3>(),
+            None => stream,
+        };
         if self.no_embed_class {
-            if let Some(position) = position() {
-                stream = stream + position;
-            }
+            stream = positioned(stream);
         }
         if let Some(prefix) = &self.prefix {
             let prefix = prefix.clone().unsqueeze::<3>().repeat_dim(0, images);
             stream = Tensor::cat(vec![prefix, stream], 1);
         }
         if !self.no_embed_class {
-            if let Some(position) = position() {
-                stream = stream + position;
-            }
+            stream = positioned(stream);
         }
         let [_, tokens, features] = stream.dims();
         let stream = stream.reshape([images * tokens, features].map(|n| n as i64));

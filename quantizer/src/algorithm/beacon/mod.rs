@@ -136,7 +136,7 @@ pub fn solve(
     options: &Options,
 ) -> Result<Solution, Error> {
     let inputs = statistics.inputs();
-    if inputs == 0 || weights.len() % inputs != 0 {
+    if inputs == 0 || !weights.len().is_multiple_of(inputs) {
         return Err(Error::new(
             ErrorKind::Invalid,
             format!(

@@ -1,5 +1,8 @@
 //! The greedy choice of the initialization within one block.
 
+// A lane is an index into several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 use fresnel_runtime::Error;
 
 use super::lanes::{Group, LANES, Lanes, gather, gather_row, over_groups};
