@@ -4,6 +4,7 @@
 //! DX12), `cpu` is burn's pure-Rust flex backend.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 use fresnel_runtime::{Error, ErrorKind};
@@ -55,13 +56,21 @@ impl Device {
     /// # Errors
     /// Fails with [`ErrorKind::Device`] where there is no adapter or it can't be opened.
     pub fn gpu() -> Result<Self, Error> {
-        let burn = BurnDevice::wgpu_options().init().map_err(|error| {
-            Error::new(ErrorKind::Device, format!("no GPU can be used ({error}); use --device cpu"))
-        })?;
-        let identity = burn.identity();
-        let is_card = identity.as_ref().is_some_and(|identity| identity.physical.is_some());
-        let name = identity.map_or_else(|| "gpu".to_owned(), |identity| identity.name);
-        Ok(Self { burn, kind: DeviceKind::Gpu, name, is_card })
+        // burn's wgpu runtime can be started once in a process; later callers share it.
+        static GPU: OnceLock<Result<Device, String>> = OnceLock::new();
+        let opened = GPU.get_or_init(|| {
+            let burn = BurnDevice::wgpu_options().init().map_err(|error| error.to_string())?;
+            let identity = burn.identity();
+            let is_card = identity.as_ref().is_some_and(|identity| identity.physical.is_some());
+            let name = identity.map_or_else(|| "gpu".to_owned(), |identity| identity.name);
+            Ok(Self { burn, kind: DeviceKind::Gpu, name, is_card })
+        });
+        opened.clone().map_err(|reason| {
+            Error::new(
+                ErrorKind::Device,
+                format!("no GPU can be used ({reason}); use --device cpu"),
+            )
+        })
     }
 
     /// Opens the device that was asked for.
@@ -91,6 +100,12 @@ impl Device {
     /// Uploads a matrix of `rows` x `columns` row-major values.
     pub fn matrix(&self, values: Vec<f32>, rows: usize, columns: usize) -> Tensor<2> {
         Tensor::from_data(TensorData::new(values, [rows, columns]), &self.burn)
+    }
+
+    /// Uploads a vector.
+    pub fn vector(&self, values: Vec<f32>) -> Tensor<1> {
+        let length = values.len();
+        Tensor::from_data(TensorData::new(values, [length]), &self.burn)
     }
 }
 

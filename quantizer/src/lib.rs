@@ -18,6 +18,7 @@ pub mod cli;
 pub mod device;
 pub mod digits;
 pub mod import;
+pub mod linear_algebra;
 pub mod model_file;
 pub mod pipeline;
 pub mod recipe;

@@ -1,60 +1,24 @@
 //! Quantizing a whole model: edges first, then the blocks' linear layers one after the other, each
 //! from the inputs that the layers before it produce.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use burn::tensor::Tensor;
 use fresnel_kernels::Width;
 use fresnel_runtime::format::{CodeWidth, TensorData};
 use fresnel_runtime::model::config::{Role, TensorSpec, VitConfig};
 use fresnel_runtime::{Error, ErrorKind};
 
-use crate::algorithm::{QuantizedLinear, beacon, rtn, transpose};
+use crate::algorithm::method::{CalibrateOn, Layer, Method, StatisticsOptions};
+use crate::algorithm::{QuantizedLinear, rtn, transpose};
 use crate::calibration::CalibrationImages;
-use crate::calibration::streams::{self, Walk};
+use crate::calibration::streams::{self, Gathering, Walk};
 use crate::device::Device;
 use crate::import::FloatModel;
 use crate::model_file::{code_tensors, float_tensor, round_to_stored};
 use crate::vit::{Block, BlockLinear, Embedding};
 use crate::widths::StoredWidth;
-
-/// How the linear layers of the blocks are quantized.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Method {
-    /// Round to nearest on the min-max grid; needs no images.
-    Rtn {
-        /// Symmetric grid instead of the asymmetric one.
-        symmetric: bool,
-    },
-    /// The paper's method.
-    Beacon {
-        /// The paper's parameters.
-        options: beacon::Options,
-        /// Whose inputs the statistics are of.
-        calibrate_on: CalibrateOn,
-        /// Strength A of error correction: 0 is none, 1 the paper's.
-        error_correction: f64,
-    },
-}
-
-/// Whose inputs the statistics of a layer are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum CalibrateOn {
-    /// The float model's: layers do not see each other's errors
-    Float,
-    /// The model whose earlier layers are quantized already
-    #[default]
-    Quantized,
-}
-
-impl Method {
-    /// The method's name on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Rtn { .. } => "rtn",
-            Self::Beacon { .. } => "beacon",
-        }
-    }
-}
 
 /// What happened to one layer.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,7 +55,7 @@ pub struct QuantizedModel {
 /// device fails; layer errors name the layer.
 pub fn quantize(
     model: &FloatModel,
-    method: &Method,
+    (method, statistics): (&Method, &StatisticsOptions),
     (width, edge): (CodeWidth, StoredWidth),
     calibration: Option<&CalibrationImages>,
     device: &Device,
@@ -104,56 +68,42 @@ pub fn quantize(
         solver_time: Duration::ZERO,
     };
     let mut patch_embedding = None;
-    for spec in model.config.tensors() {
-        match (spec.role, edge) {
-            (Role::Linear, _) => {}
-            (Role::Edge, StoredWidth::Codes(edge_width)) => {
-                let mut linear = edge_codes(model, &spec, edge_width);
-                round_to_stored(&mut linear).map_err(|error| error.at_tensor(&spec.name))?;
-                result.tensors.extend(code_tensors(&spec.name, &spec.shape, edge_width, &linear)?);
-                result.layers.push(report(&spec.name, edge, Vec::new()));
-                if spec.name.starts_with("patch_embed") {
-                    patch_embedding = Some(linear);
-                }
-            }
-            (Role::Edge | Role::Other, _) => {
-                let full = spec.role == Role::Edge && edge == StoredWidth::Float32;
-                result.tensors.push(float_tensor(
-                    &spec.name,
-                    &spec.shape,
-                    values(model, &spec),
-                    full,
-                )?);
-            }
+    for spec in model.config.tensors().iter().filter(|spec| spec.role == Role::Edge) {
+        let StoredWidth::Codes(edge_width) = edge else {
+            let full = edge == StoredWidth::Float32;
+            result.tensors.push(float_tensor(&spec.name, &spec.shape, values(model, spec), full)?);
+            continue;
+        };
+        let linear = rtn::quantize(&columns(model, spec), outputs(spec), levels(edge_width), false);
+        let linear = store(&mut result, spec, edge_width, linear, Vec::new())?;
+        if spec.name.starts_with("patch_embed") {
+            patch_embedding = Some(linear);
         }
     }
-    match method {
-        Method::Rtn { symmetric } => {
-            for spec in model.config.tensors().iter().filter(|spec| spec.role == Role::Linear) {
-                let linear =
-                    rtn::quantize(&columns(model, spec), outputs(spec), levels(width), *symmetric);
-                store(&mut result, spec, width, linear, Vec::new())?;
-                progress(1);
-            }
+    let mut biases = Biases::new();
+    if let Method::Rtn { symmetric } = method {
+        for spec in model.config.tensors().iter().filter(|spec| spec.role == Role::Linear) {
+            let linear =
+                rtn::quantize(&columns(model, spec), outputs(spec), levels(width), *symmetric);
+            store(&mut result, spec, width, linear, Vec::new())?;
+            progress(1);
         }
-        Method::Beacon { options, calibrate_on, error_correction } => {
-            let images = calibration.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Input,
-                    "beacon needs calibration images: give a folder or a csv with --calib"
-                        .to_owned(),
-                )
-            })?;
-            let sequential = Sequential {
-                model,
-                width,
-                options,
-                on_quantized: *calibrate_on == CalibrateOn::Quantized,
-                error_correction: *error_correction,
-                device,
-            };
-            sequential.run(images, patch_embedding.as_ref(), &mut result, &mut progress)?;
-        }
+    } else {
+        let images = calibration.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Input,
+                format!(
+                    "{} needs calibration images: give a folder or a csv with --calib",
+                    method.name()
+                ),
+            )
+        })?;
+        let sequential = Sequential { model, width, method, statistics, device };
+        biases = sequential.run(images, patch_embedding.as_ref(), &mut result, &mut progress)?;
+    }
+    for spec in model.config.tensors().iter().filter(|spec| spec.role == Role::Other) {
+        let values = biases.get(&spec.name).map_or(values(model, spec), Vec::as_slice);
+        result.tensors.push(float_tensor(&spec.name, &spec.shape, values, false)?);
     }
     Ok(result)
 }
@@ -165,19 +115,22 @@ pub fn steps(
     calibration: Option<&CalibrationImages>,
 ) -> usize {
     let layers = BlockLinear::ALL.len() * config.depth as usize;
-    match method {
-        Method::Rtn { .. } => layers,
-        Method::Beacon { .. } => layers + calibration.map_or(0, CalibrationImages::len),
+    if method.needs_calibration() {
+        layers + calibration.map_or(0, CalibrationImages::len)
+    } else {
+        layers
     }
 }
+
+/// Biases that a method changed, by timm name.
+type Biases = BTreeMap<String, Vec<f32>>;
 
 /// Layer after layer through the blocks, the residual streams walking along.
 struct Sequential<'a> {
     model: &'a FloatModel,
     width: CodeWidth,
-    options: &'a beacon::Options,
-    on_quantized: bool,
-    error_correction: f64,
+    method: &'a Method,
+    statistics: &'a StatisticsOptions,
     device: &'a Device,
 }
 
@@ -188,99 +141,123 @@ impl Sequential<'_> {
         patch_embedding: Option<&QuantizedLinear>,
         result: &mut QuantizedModel,
         progress: &mut impl FnMut(usize),
-    ) -> Result<(), Error> {
+    ) -> Result<Biases, Error> {
         let (config, weights) = (&self.model.config, &self.model.weights);
+        let on_quantized = self.statistics.calibrate_on == CalibrateOn::Quantized;
         let embedded = Instant::now();
         let float_embedding = Embedding::load(self.device, weights, config);
         let mut embedding = float_embedding.clone();
-        if let (true, Some(linear)) = (self.on_quantized, patch_embedding) {
+        if let (true, Some(linear)) = (on_quantized, patch_embedding) {
             embedding.set_patch_weight(self.upload(linear));
         }
         let mut walk = Walk::begin(self.device, &embedding, images, &mut *progress)?;
-        let mut float_walk = if self.error_correction > 0.0 {
+        let mut float_walk = if self.statistics.needs_float_walk() {
             Some(Walk::begin(self.device, &float_embedding, images, |_| {})?)
         } else {
             None
         };
         result.statistics_time += embedded.elapsed();
+        let mut biases = Biases::new();
         for index in 0..config.depth as usize {
             let float_block = Block::load(self.device, weights, config, index);
             let mut block = float_block.clone();
             for layer in BlockLinear::ALL {
-                let name = format!("blocks.{index}.{}.weight", layer.name());
-                let gathered = Instant::now();
-                let statistics = streams::statistics(
-                    (&walk, &block),
-                    float_walk.as_ref().map(|walk| (walk, &float_block)),
-                    layer,
-                    self.error_correction,
-                )
-                .map_err(|error| error.at_tensor(&name))?;
-                result.statistics_time += gathered.elapsed();
-
-                let spec = self.spec(&name)?;
-                let solved = Instant::now();
-                let solution = beacon::solve(
-                    self.device,
-                    &statistics,
-                    &columns(self.model, &spec),
-                    levels(self.width),
-                    self.options,
-                )
-                .map_err(|error| error.at_tensor(&name))?;
-                let errors = solution.relative_errors();
-                let mut linear = solution.into_linear();
-                round_to_stored(&mut linear).map_err(|error| error.at_tensor(&name))?;
-                result.solver_time += solved.elapsed();
-
+                let name = format!("blocks.{index}.{}", layer.name());
+                let float_walk_here = float_walk.as_ref().map(|walk| (walk, &float_block));
+                let change = self
+                    .layer(&name, layer, (&walk, &block), float_walk_here, result)
+                    .map_err(|error| error.at_tensor(format!("{name}.weight")))?;
                 let walked = Instant::now();
-                if self.on_quantized {
-                    block.set_weight(layer, self.upload(&linear));
+                if on_quantized {
+                    let linear = block.linear_mut(layer);
+                    linear.weight = self.upload(&change.linear);
+                    if let (Some(bias), Some(change)) = (&mut linear.bias, &change.bias) {
+                        *bias = bias.clone() + self.device.vector(change.clone());
+                    }
+                }
+                if let Some(change) = change.bias {
+                    let name = format!("{name}.bias");
+                    let bias = weights.get(&name).map_or(&[][..], |tensor| &tensor.values);
+                    biases.insert(name, bias.iter().zip(change).map(|(a, b)| a + b).collect());
                 }
                 walk.pass(&block, layer);
                 if let Some(walk) = &mut float_walk {
                     walk.pass(&float_block, layer);
                 }
                 result.statistics_time += walked.elapsed();
-                store(result, &spec, self.width, linear, errors)?;
                 progress(1);
             }
         }
-        Ok(())
+        Ok(biases)
+    }
+
+    /// Gathers one layer's statistics, quantizes it and puts it into `result`.
+    fn layer(
+        &self,
+        name: &str,
+        layer: BlockLinear,
+        walk: (&Walk, &Block),
+        float_walk: Option<(&Walk, &Block)>,
+        result: &mut QuantizedModel,
+    ) -> Result<Changed, Error> {
+        let config = &self.model.config;
+        let gathered = Instant::now();
+        let options = Gathering {
+            error_correction: self.statistics.error_correction,
+            token_weights: self.statistics.token_weights,
+            stream_difference: self.statistics.stream_correction > 0.0,
+        };
+        let (statistics, difference) =
+            streams::gather((self.device, config), walk, float_walk, layer, options)?;
+        result.statistics_time += gathered.elapsed();
+
+        let solved = Instant::now();
+        let weight_name = format!("{name}.weight");
+        let spec =
+            config.tensors().into_iter().find(|spec| spec.name == weight_name).ok_or_else(
+                || Error::new(ErrorKind::Invalid, "the configuration lacks this tensor"),
+            )?;
+        let weights = columns(self.model, &spec);
+        let problem = Layer {
+            weights: &weights,
+            statistics: &statistics,
+            stream: difference.as_ref().map(|d| (d, self.statistics.stream_correction)),
+            has_bias: walk.1.linear(layer).bias.is_some(),
+            levels: levels(self.width),
+        };
+        let answer = self.method.solve(self.device, &problem)?;
+        let linear = store(result, &spec, self.width, answer.linear, answer.relative_errors)?;
+        let dequantized = transpose(&linear.dequantize(), linear.outputs, linear.inputs);
+        let bias = self.method.bias_change(&problem, &dequantized);
+        result.solver_time += solved.elapsed();
+        Ok(Changed { linear, bias })
     }
 
     /// The dequantized weight on the device, N x C.
-    fn upload(&self, linear: &QuantizedLinear) -> burn::tensor::Tensor<2> {
+    fn upload(&self, linear: &QuantizedLinear) -> Tensor<2> {
         self.device.matrix(linear.dequantize(), linear.outputs, linear.inputs).transpose()
-    }
-
-    fn spec(&self, name: &str) -> Result<TensorSpec, Error> {
-        self.model.config.tensors().into_iter().find(|spec| spec.name == name).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "the configuration lacks this tensor".to_owned())
-                .at_tensor(name)
-        })
     }
 }
 
+/// A quantized layer, and what is added to its bias.
+struct Changed {
+    linear: QuantizedLinear,
+    bias: Option<Vec<f32>>,
+}
+
+/// Rounds the grid to what the file stores, and puts the layer into `result`.
 fn store(
     result: &mut QuantizedModel,
     spec: &TensorSpec,
     width: CodeWidth,
     mut linear: QuantizedLinear,
-    errors: Vec<f64>,
-) -> Result<(), Error> {
+    relative_errors: Vec<f64>,
+) -> Result<QuantizedLinear, Error> {
     round_to_stored(&mut linear).map_err(|error| error.at_tensor(&spec.name))?;
     result.tensors.extend(code_tensors(&spec.name, &spec.shape, width, &linear)?);
-    result.layers.push(report(&spec.name, StoredWidth::Codes(width), errors));
-    Ok(())
-}
-
-fn report(name: &str, width: StoredWidth, relative_errors: Vec<f64>) -> LayerReport {
-    LayerReport { name: name.to_owned(), width, relative_errors }
-}
-
-fn edge_codes(model: &FloatModel, spec: &TensorSpec, width: CodeWidth) -> QuantizedLinear {
-    rtn::quantize(&columns(model, spec), outputs(spec), levels(width), false)
+    let (name, width) = (spec.name.clone(), StoredWidth::Codes(width));
+    result.layers.push(LayerReport { name, width, relative_errors });
+    Ok(linear)
 }
 
 fn levels(width: CodeWidth) -> u32 {

@@ -6,11 +6,12 @@ use fresnel_runtime::format::{ManifestParts, TensorData, encode};
 use fresnel_runtime::session::INT8_AGREEMENT;
 
 use crate::agreement::int8_agreement;
+use crate::algorithm::{Method, StatisticsOptions};
 use crate::calibration::CalibrationImages;
 use crate::device::{Device, DeviceKind};
 use crate::import::FloatModel;
 use crate::model_file::float_tensors;
-use crate::pipeline::{self, CalibrateOn, LayerReport, Method};
+use crate::pipeline::{self, LayerReport};
 use crate::widths::StoredWidth;
 
 /// Everything that determines a file besides the model and the images.
@@ -22,6 +23,8 @@ pub struct Recipe {
     pub edge_bits: StoredWidth,
     /// How codes are chosen; irrelevant for float widths.
     pub method: Method,
+    /// What the method's statistics are made of.
+    pub statistics: StatisticsOptions,
     /// Seed of the choice of images.
     pub seed: u64,
 }
@@ -42,7 +45,7 @@ pub struct Finished {
 impl Recipe {
     /// Whether the recipe needs images.
     pub fn needs_calibration(&self) -> bool {
-        self.bits.codes().is_some() && matches!(self.method, Method::Beacon { .. })
+        self.bits.codes().is_some() && self.method.needs_calibration()
     }
 
     /// Number of progress steps that [`Recipe::run`] reports.
@@ -83,7 +86,7 @@ impl Recipe {
         };
         let quantized = pipeline::quantize(
             model,
-            &self.method,
+            (&self.method, &self.statistics),
             (width, self.edge_bits),
             calibration,
             device,
@@ -115,28 +118,19 @@ impl Recipe {
             vec![("bits", self.bits.to_string()), ("edge_bits", self.edge_bits.to_string())];
         if self.bits.codes().is_some() {
             pairs.push(("method", self.method.name().to_owned()));
-            match &self.method {
-                Method::Rtn { symmetric } => pairs.push(("symmetric", symmetric.to_string())),
-                Method::Beacon { options, calibrate_on, error_correction } => {
-                    let on = match calibrate_on {
-                        CalibrateOn::Float => "float",
-                        CalibrateOn::Quantized => "quantized",
-                    };
-                    let device = match device.kind() {
-                        DeviceKind::Cpu => "cpu",
-                        DeviceKind::Gpu => "gpu",
-                    };
-                    pairs.extend([
-                        ("symmetric", options.symmetric.to_string()),
-                        ("sweeps", options.sweeps.to_string()),
-                        ("calibrate_on", on.to_owned()),
-                        ("error_correction", error_correction.to_string()),
-                        ("calibration_images", calibration.map_or(0, |i| i.len()).to_string()),
-                        ("seed", self.seed.to_string()),
-                        ("device", device.to_owned()),
-                    ]);
-                }
-            }
+            pairs.extend(self.method.settings());
+        }
+        if self.needs_calibration() {
+            let device = match device.kind() {
+                DeviceKind::Cpu => "cpu",
+                DeviceKind::Gpu => "gpu",
+            };
+            pairs.extend(self.statistics.settings());
+            pairs.extend([
+                ("calibration_images", calibration.map_or(0, CalibrationImages::len).to_string()),
+                ("seed", self.seed.to_string()),
+                ("device", device.to_owned()),
+            ]);
         }
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

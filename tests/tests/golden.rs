@@ -6,10 +6,16 @@
 
 use std::fs;
 
+use burn::tensor::Tensor;
 use fresnel_quantizer::algorithm::alphabet::Alphabet;
 use fresnel_quantizer::algorithm::beacon::{ColumnOrder, Options, Solution, solve};
+use fresnel_quantizer::algorithm::gptq::{RoundingOrder, Solver};
+use fresnel_quantizer::algorithm::method::Layer;
 use fresnel_quantizer::algorithm::rtn;
-use fresnel_quantizer::calibration::{Accumulator, Statistics};
+use fresnel_quantizer::algorithm::{Method, beacon_plus};
+use fresnel_quantizer::calibration::{
+    Accumulator, Batch, Statistics, StreamDifference, TokenWeights,
+};
 use fresnel_quantizer::device::Device;
 use fresnel_tests::{devices, fixture};
 use serde_json::Value;
@@ -77,19 +83,19 @@ impl Case {
     }
 
     fn statistics(&self, device: &Device) -> Statistics {
-        let (rows, inputs) = (self.size("m"), self.size("N"));
-        let upload = |field: &str| {
-            device.matrix(self.numbers(field).into_iter().map(|x| x as f32).collect(), rows, inputs)
-        };
         let correction = !self.fields["Xt"].is_null();
-        let mut sums = Accumulator::new(inputs, correction);
-        let added = if correction {
-            sums.add(upload("Xt"), Some(upload("X")))
-        } else {
-            sums.add(upload("X"), None)
-        };
-        added.expect("statistics");
+        let inputs = self.upload(device, if correction { "Xt" } else { "X" }, "N");
+        let target = correction.then(|| self.upload(device, "X", "N"));
+        let mut sums = Accumulator::new(self.size("N"), correction);
+        sums.add(Batch { inputs, target, weights: None }).expect("statistics");
         sums.finish()
+    }
+
+    /// A matrix of the case whose rows hold as many values as `width` says.
+    fn upload(&self, device: &Device, field: &str, width: &str) -> Tensor<2> {
+        let values: Vec<f32> = self.numbers(field).into_iter().map(|x| x as f32).collect();
+        let (length, columns) = (values.len(), self.size(width));
+        device.matrix(values, length / columns, columns)
     }
 
     fn solve(&self, device: &Device) -> Solution {
@@ -118,6 +124,14 @@ fn assert_close(what: &str, found: &[f64], expected: &[f64]) {
             "{what}[{index}]: {found} instead of {expected}"
         );
     }
+}
+
+/// Compares values whose errors are those of the largest among them: sums of f32 products.
+fn assert_close_as_a_whole(what: &str, found: &[f64], expected: &[f64]) {
+    let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    let scaled =
+        |values: &[f64]| -> Vec<f64> { values.iter().map(|value| 1.0 + value / largest).collect() };
+    assert_close(what, &scaled(found), &scaled(expected));
 }
 
 fn check(case: &Case, device: &Device) {
@@ -198,4 +212,141 @@ fn sweeps_never_lower_the_cosine() {
             }
         }
     }
+}
+
+#[test]
+fn gptq_in_both_orders() {
+    for device in devices("GPTQ") {
+        for case in cases("b") {
+            let statistics = case.statistics(&device);
+            let alphabet = Alphabet::asymmetric(&case.weights(), case.size("C"), case.levels());
+            for (order, field) in [
+                (RoundingOrder::Natural, "gptq_codes"),
+                (RoundingOrder::DecreasingNorm, "gptq_actorder_codes"),
+            ] {
+                let solver = Solver::new(&device, &statistics, order, 0.01).expect("a solver");
+                let codes = solver.codes(&case.weights(), &alphabet).expect("codes");
+                assert_eq!(codes, case.codes(field), "{} on {device}: {field}", case.name);
+            }
+        }
+    }
+}
+
+/// Codes, scale, offset and bias of a Beacon+ case.
+fn check_plus(case: &Case, device: &Device, layer: &Layer, place: &dyn Fn(&str) -> String) {
+    let method = Method::BeaconPlus(beacon_plus::Options::default());
+    let linear = method.solve(device, layer).expect("an answer").linear;
+    let (inputs, channels) = (linear.inputs, linear.outputs);
+    let transposed = |values: &[f32]| -> Vec<f32> {
+        (0..inputs)
+            .flat_map(|row| (0..channels).map(move |channel| values[channel * inputs + row]))
+            .collect()
+    };
+    let codes: Vec<f32> = linear.codes.iter().map(|&code| f32::from(code)).collect();
+    let codes: Vec<u8> = transposed(&codes).iter().map(|&code| code as u8).collect();
+    assert_eq!(codes, case.codes("codes"), "{}", place("codes"));
+    let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    assert_close(&place("scale"), &wide(&linear.scale), &case.numbers("scale"));
+    assert_close(&place("offset"), &wide(&linear.offset), &case.numbers("offset"));
+    if let Some(change) = method.bias_change(layer, &transposed(&linear.dequantize())) {
+        for (found, expected) in change.iter().zip(case.numbers("bias_delta")) {
+            assert!(
+                (f64::from(*found) - expected).abs() < 1e-4,
+                "{}: {found}, {expected}",
+                place("bias")
+            );
+        }
+    }
+}
+
+#[test]
+fn beacon_plus_gives_the_expected_codes_scales_offsets_and_biases() {
+    let cases = cases("plus");
+    assert_eq!(cases.len(), 5, "Beacon+ cases found");
+    for device in devices("Beacon+ cases") {
+        for case in &cases {
+            let statistics = case.statistics(&device);
+            let layer = Layer {
+                weights: &case.weights(),
+                statistics: &statistics,
+                stream: None,
+                has_bias: case.fields["bias"].as_bool().expect("a flag"),
+                levels: case.levels(),
+            };
+            check_plus(case, &device, &layer, &|what| format!("{} on {device}: {what}", case.name));
+        }
+    }
+}
+
+#[test]
+fn token_weights_partial_error_correction_and_stream_correction() {
+    let cases = cases("stats");
+    assert_eq!(cases.len(), 2, "cases of layer statistics found");
+    for device in devices("layer statistics") {
+        for case in &cases {
+            let place = |what: &str| format!("{} on {device}: {what}", case.name);
+            let inputs = case.upload(&device, "Xt", "N");
+            let float = case.upload(&device, "X", "N");
+            let strength = case.fields["a"].as_f64().expect("a strength");
+            let target = inputs.clone() + (float - inputs.clone()) * strength;
+            let rows = case.size("images") * case.size("tokens");
+            let weights = device.matrix(
+                case.numbers("weights").into_iter().map(|x| x as f32).collect(),
+                rows,
+                1,
+            );
+            let mut sums = Accumulator::new(case.size("N"), true);
+            let batch = Batch {
+                inputs: inputs.clone(),
+                target: Some(target),
+                weights: Some(weights.clone()),
+            };
+            sums.add(batch).expect("statistics");
+            let statistics = sums.finish();
+            let stream = (!case.fields["r"].is_null()).then(|| {
+                let difference = case.upload(&device, "r", "C") - case.upload(&device, "rq", "C");
+                let mut sums = StreamDifference::new(case.size("N"), case.size("C"));
+                sums.add(inputs, difference, Some(weights)).expect("statistics");
+                sums
+            });
+            let centred = statistics.clone().centred();
+            assert_close_as_a_whole(&place("G"), centred.gram_matrix(), &case.numbers("G"));
+            assert_close_as_a_whole(&place("M"), centred.cross_matrix(), &case.numbers("M"));
+            let correction = case.fields["b"].as_f64().expect("a strength");
+            if let Some(stream) = &stream {
+                let found = stream
+                    .target_weights(&statistics, &centred, &case.weights(), correction)
+                    .expect("target weights");
+                assert_close_as_a_whole(&place("W1"), &found, &case.numbers("W1"));
+            }
+            let layer = Layer {
+                weights: &case.weights(),
+                statistics: &statistics,
+                stream: stream.as_ref().map(|stream| (stream, correction)),
+                has_bias: true,
+                levels: 4,
+            };
+            check_plus(case, &device, &layer, &place);
+        }
+    }
+}
+
+#[test]
+fn the_class_token_counts_as_often_as_asked() {
+    let case = cases("stats_class").remove(0);
+    let (images, tokens) = (case.size("images"), case.size("tokens"));
+    let config = serde_json::json!({
+        "architecture": "vit_tiny_patch16_224",
+        "model_args": {"img_size": [16, 16 * (tokens - 1)], "patch_size": 16}
+    });
+    let config = fresnel_quantizer::import::HubConfig::parse(config.to_string().as_bytes())
+        .and_then(|hub| hub.vit_config())
+        .expect("a configuration");
+    let factor = case.fields["class_factor"].as_f64().expect("a factor");
+    let device = Device::cpu();
+    let rows = TokenWeights::ClassToken(factor).rows(&device, &config, images).expect("weights");
+    let found = fresnel_quantizer::device::read(rows).expect("values");
+    let found: Vec<f64> = found.into_iter().map(f64::from).collect();
+    assert_close("class token weights", &found, &case.numbers("weights"));
+    assert!(TokenWeights::Uniform.rows(&device, &config, images).is_none());
 }

@@ -8,7 +8,14 @@
 
 pub mod alphabet;
 pub mod beacon;
+pub mod beacon_plus;
+pub mod gptq;
+pub mod method;
 pub mod rtn;
+
+mod lanes;
+
+pub use method::{CalibrateOn, Method, StatisticsOptions};
 
 /// Codes and grid of one linear layer.
 #[derive(Debug, Clone, PartialEq)]

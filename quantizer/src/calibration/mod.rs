@@ -2,7 +2,11 @@
 
 pub mod images;
 pub mod statistics;
+pub mod stream_correction;
 pub mod streams;
+pub mod token_weights;
 
 pub use images::CalibrationImages;
-pub use statistics::{Accumulator, Statistics};
+pub use statistics::{Accumulator, Batch, Statistics};
+pub use stream_correction::StreamDifference;
+pub use token_weights::TokenWeights;

@@ -8,8 +8,9 @@
 
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
+use fresnel_runtime::model::config::VitConfig;
 
-use super::{CalibrationImages, Statistics, statistics::Accumulator};
+use super::{Accumulator, Batch, CalibrationImages, Statistics, StreamDifference, TokenWeights};
 use crate::device::Device;
 use crate::vit::{Block, BlockLinear, Embedding};
 
@@ -82,29 +83,54 @@ impl Walk {
     }
 }
 
-/// Gathers the statistics of `layer` over all batches of `inputs`.
+/// What is gathered of a layer's inputs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gathering {
+    /// Strength A of error correction: `X_t = X~ + A (X - X~)`.
+    pub error_correction: f64,
+    /// How much each token counts.
+    pub token_weights: TokenWeights,
+    /// Whether the difference of the residual streams is gathered in the layers that write to it.
+    pub stream_difference: bool,
+}
+
+/// Gathers the statistics of `layer` over all batches.
 ///
-/// With `target`, a walk through the float model, `X_t = X~ + A (X - X~)` for
-/// `A = error_correction`; without it `X_t = X~`.
+/// `float` is a walk through the float model; without it `X_t = X~` and no stream difference is
+/// gathered.
 ///
 /// # Errors
 /// Fails when the device fails.
-pub fn statistics(
-    inputs: (&Walk, &Block),
-    target: Option<(&Walk, &Block)>,
+pub fn gather(
+    (device, config): (&Device, &VitConfig),
+    (walk, block): (&Walk, &Block),
+    float: Option<(&Walk, &Block)>,
     layer: BlockLinear,
-    error_correction: f64,
-) -> Result<Statistics, Error> {
-    let (walk, block) = inputs;
-    let [width, _] = block.linear(layer).weight.dims();
-    let mut sums = Accumulator::new(width, target.is_some());
+    options: Gathering,
+) -> Result<(Statistics, Option<StreamDifference>), Error> {
+    let [inputs, channels] = block.linear(layer).weight.dims();
+    let corrected = options.error_correction > 0.0;
+    let mut sums = Accumulator::new(inputs, corrected && float.is_some());
+    let mut difference = (options.stream_difference && layer.writes_to_stream() && float.is_some())
+        .then(|| StreamDifference::new(inputs, channels));
     for batch in 0..walk.batches() {
-        let quantized = walk.input(block, layer, batch);
-        let target = target.map(|(walk, block)| {
-            let float = walk.input(block, layer, batch);
-            quantized.clone() + (float - quantized.clone()) * error_correction
-        });
-        sums.add(quantized, target)?;
+        let rows = walk.input(block, layer, batch);
+        let tokens = rows.dims()[0];
+        let images = tokens / config.tokens() as usize;
+        let weights = options.token_weights.rows(device, config, images);
+        let mut target = None;
+        if let Some((float_walk, float_block)) = float {
+            if corrected {
+                let float_rows = float_walk.input(float_block, layer, batch);
+                target =
+                    Some(rows.clone() + (float_rows - rows.clone()) * options.error_correction);
+            }
+            if let Some(difference) = &mut difference {
+                let lacking = float_walk.streams[batch].clone() - walk.streams[batch].clone();
+                difference.add(rows.clone(), lacking, weights.clone())?;
+            }
+        }
+        sums.add(Batch { inputs: rows, target, weights })?;
     }
-    Ok(sums.finish())
+    Ok((sums.finish(), difference))
 }

@@ -1,5 +1,5 @@
 //! `demo`: the whole way in a minute, on a small model of handwritten digits that the program
-//! carries: quantize it at every low width with both methods, write the files, run them, compare.
+//! carries: quantize it at every low width with each method, write the files, run them, compare.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,12 +11,11 @@ use fresnel_runtime::format::{encode, write};
 use fresnel_runtime::{Compute, Model, Session, SessionOptions};
 use serde_json::json;
 
-use crate::algorithm::beacon;
+use crate::algorithm::{Method, StatisticsOptions, beacon, beacon_plus};
 use crate::calibration::CalibrationImages;
 use crate::device::{Device, DeviceChoice};
 use crate::digits::{Digits, model};
 use crate::import::FloatModel;
-use crate::pipeline::{CalibrateOn, Method};
 use crate::recipe::Recipe;
 use crate::widths::StoredWidth;
 
@@ -85,20 +84,27 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     print(args, &output, &rows, evaluation.len())
 }
 
-/// The float model, then both methods at every low width.
+/// The float model, then the methods at every low width.
 fn recipes() -> Result<Vec<Recipe>, Failure> {
     let width = |bits: &str| bits.parse::<StoredWidth>().map_err(Failure::usage);
     let rtn = || Method::Rtn { symmetric: false };
-    let mut recipes =
-        vec![Recipe { bits: width("32")?, edge_bits: width("32")?, method: rtn(), seed: 0 }];
+    let mut recipes = vec![Recipe {
+        bits: width("32")?,
+        edge_bits: width("32")?,
+        method: rtn(),
+        statistics: StatisticsOptions::default(),
+        seed: 0,
+    }];
     for bits in ["4", "3", "2", "1.58"] {
-        let beacon = Method::Beacon {
-            options: beacon::Options::default(),
-            calibrate_on: CalibrateOn::Quantized,
-            error_correction: 0.0,
-        };
-        for method in [rtn(), beacon] {
-            recipes.push(Recipe { bits: width(bits)?, edge_bits: width("8")?, method, seed: 0 });
+        let beacon = Method::Beacon(beacon::Options::default());
+        let plus = Method::BeaconPlus(beacon_plus::Options::default());
+        for (method, statistics) in [
+            (rtn(), StatisticsOptions::default()),
+            (beacon, StatisticsOptions::default()),
+            (plus, StatisticsOptions::for_beacon_plus()),
+        ] {
+            let (bits, edge_bits) = (width(bits)?, width("8")?);
+            recipes.push(Recipe { bits, edge_bits, method, statistics, seed: 0 });
         }
     }
     Ok(recipes)

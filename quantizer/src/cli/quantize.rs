@@ -8,28 +8,50 @@ use fresnel_runtime::cli::{Exit, Failure, Output, Progress, ReportArgs};
 use fresnel_runtime::format::{Container, encode, size_bound, write};
 use serde_json::json;
 
-use crate::algorithm::beacon;
-use crate::calibration::CalibrationImages;
+use crate::algorithm::gptq::RoundingOrder;
+use crate::algorithm::method::GptqOptions;
+use crate::algorithm::{CalibrateOn, Method, StatisticsOptions, beacon, beacon_plus};
 use crate::calibration::images::Selection;
+use crate::calibration::{CalibrationImages, TokenWeights};
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, Source};
-use crate::pipeline::{CalibrateOn, Method};
 use crate::recipe::{Finished, Recipe};
 use crate::widths::StoredWidth;
 
 /// Ways to choose codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MethodName {
-    /// Beacon (arXiv 2508.20293): finds each channel's scale by itself, from calibration images
+    /// Beacon (arXiv 2508.20293): finds each channel's scale by itself
     Beacon,
+    /// Beacon's objective from better starts, real-valued offsets, statistics that look at what the
+    /// classifier reads: the most accurate
+    BeaconPlus,
+    /// GPTQ on the min-max grid
+    Gptq,
+    /// GPTQ on the grid whose scale Beacon finds
+    GptqStar,
     /// Round to nearest on the min-max grid: needs no images
     Rtn,
+}
+
+impl MethodName {
+    /// Whether a flag of this name means something to the method.
+    fn takes(self, flag: &str) -> bool {
+        match flag {
+            "--sweeps" => matches!(self, Self::Beacon | Self::BeaconPlus | Self::GptqStar),
+            "--symmetric" => matches!(self, Self::Beacon | Self::GptqStar | Self::Rtn),
+            "--act-order" => matches!(self, Self::Gptq | Self::GptqStar),
+            "--damping" => matches!(self, Self::Gptq | Self::GptqStar | Self::BeaconPlus),
+            _ => self != Self::Rtn,
+        }
+    }
 }
 
 /// Quantize a timm Vision Transformer
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   fresnel quantize deit_tiny_patch16_224 --calib photos --bits 2 -o deit_tiny_2bit.fresnel
+  fresnel quantize deit_tiny_patch16_224 --calib photos --bits 2 --method beacon-plus -o better.fresnel
   fresnel quantize model.safetensors --config config.json --calib list.csv --bits 3 --sweeps 5 -o out.fresnel
   fresnel quantize deit_tiny_patch16_224 --bits 32 -o deit_tiny_float.fresnel
 
@@ -54,12 +76,24 @@ pub struct QuantizeArgs {
     /// How codes are chosen
     #[arg(long, value_enum, default_value_t = MethodName::Beacon)]
     method: MethodName,
-    /// Beacon's refinement sweeps K [default: 6]
+    /// Refinement sweeps K [default: 6; beacon-plus 4]
     #[arg(long, value_name = "K")]
     sweeps: Option<u32>,
-    /// Strength of error correction, from 0 (none) to 1 (the paper's) [default: 0]
+    /// Strength of error correction, from 0 (none) to 1 (the paper's) [default: 0; beacon-plus 0.25]
     #[arg(long, value_name = "A")]
     error_correction: Option<f64>,
+    /// Strength of residual-stream correction, from 0 (none) to 1 [default: 0; beacon-plus 0.25]
+    #[arg(long, value_name = "B")]
+    stream_correction: Option<f64>,
+    /// Weight of the tokens: none, or class:F to count the class token F times [default: none; beacon-plus class:10]
+    #[arg(long, value_name = "W")]
+    token_weights: Option<TokenWeights>,
+    /// GPTQ: round strong inputs first
+    #[arg(long)]
+    act_order: bool,
+    /// Damping as a share of the mean diagonal of the Gram matrix [default: 0.01; beacon-plus 0.03]
+    #[arg(long, value_name = "D")]
+    damping: Option<f64>,
     /// Model whose activations calibrate each layer [default: quantized]
     #[arg(long, value_enum)]
     calibrate_on: Option<CalibrateOn>,
@@ -107,57 +141,99 @@ impl QuantizeArgs {
                 self.bits
             )));
         }
-        let beacon = !float && self.method == MethodName::Beacon;
+        let name = if float { MethodName::Rtn } else { self.method };
         for (given, flag) in [
             (self.sweeps.is_some(), "--sweeps"),
+            (self.symmetric, "--symmetric"),
+            (self.act_order, "--act-order"),
+            (self.damping.is_some(), "--damping"),
             (self.error_correction.is_some(), "--error-correction"),
+            (self.stream_correction.is_some(), "--stream-correction"),
+            (self.token_weights.is_some(), "--token-weights"),
             (self.calibrate_on.is_some(), "--calibrate-on"),
         ] {
-            if given && !beacon {
+            if given && (float || !name.takes(flag)) {
+                let value = self.method.to_possible_value();
+                let method = value.as_ref().map_or("", |value| value.get_name());
                 return Err(Failure::usage(format!(
-                    "{flag} belongs to --method beacon at 1.58 to 8 bit"
+                    "{flag} means nothing to --method {method} at {} bit",
+                    self.bits
                 )));
             }
         }
-        if float && self.symmetric {
-            return Err(Failure::usage("--symmetric needs --bits 1.58, 2, 3, 4 or 8"));
-        }
-        if beacon && self.calib.is_none() {
+        if name != MethodName::Rtn && self.calib.is_none() {
             return Err(Failure::usage(
-                "--method beacon needs calibration images: give a folder or a csv with --calib, or use --method rtn",
+                "this method needs calibration images: give a folder or a csv with --calib, or use --method rtn",
             ));
         }
         if self.calib.is_none() && self.calib_count.is_some() {
             return Err(Failure::usage("--calib-count needs --calib"));
         }
-        let error_correction = self.error_correction.unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&error_correction) {
+        Ok(Recipe {
+            bits: self.bits,
+            edge_bits,
+            method: self.method(name)?,
+            statistics: self.statistics(name)?,
+            seed: self.seed,
+        })
+    }
+
+    fn method(&self, name: MethodName) -> Result<Method, Failure> {
+        if let Some(damping) = self.damping.filter(|damping| !(0.0..=10.0).contains(damping)) {
             return Err(Failure::usage(format!(
-                "--error-correction {error_correction}: expected a number from 0 to 1"
+                "--damping {damping}: expected a number from 0 to 10"
             )));
         }
-        let calibrate_on = self.calibrate_on.unwrap_or_default();
-        if calibrate_on == CalibrateOn::Float && error_correction > 0.0 {
-            return Err(Failure::usage(
-                "--calibrate-on float with --error-correction above 0: correcting errors needs the quantized model's inputs",
-            ));
+        let mut gptq = GptqOptions::default();
+        gptq.damping = self.damping.unwrap_or(gptq.damping);
+        if self.act_order {
+            gptq.order = RoundingOrder::DecreasingNorm;
         }
-        let method = match self.method {
+        let mut beacon =
+            beacon::Options { symmetric: self.symmetric, ..beacon::Options::default() };
+        beacon.sweeps = self.sweeps.unwrap_or(beacon.sweeps);
+        let mut plus = beacon_plus::Options::default();
+        plus.sweeps = self.sweeps.unwrap_or(plus.sweeps);
+        plus.damping = self.damping.unwrap_or(plus.damping);
+        Ok(match name {
             MethodName::Rtn => Method::Rtn { symmetric: self.symmetric },
-            MethodName::Beacon => {
-                let defaults = beacon::Options::default();
-                Method::Beacon {
-                    options: beacon::Options {
-                        sweeps: self.sweeps.unwrap_or(defaults.sweeps),
-                        symmetric: self.symmetric,
-                        ..defaults
-                    },
-                    calibrate_on,
-                    error_correction,
-                }
-            }
+            MethodName::Gptq => Method::Gptq(gptq),
+            MethodName::GptqStar => Method::GptqStar(gptq, beacon),
+            MethodName::Beacon => Method::Beacon(beacon),
+            MethodName::BeaconPlus => Method::BeaconPlus(plus),
+        })
+    }
+
+    fn statistics(&self, name: MethodName) -> Result<StatisticsOptions, Failure> {
+        let on_float = self.calibrate_on == Some(CalibrateOn::Float);
+        let mut options = match name {
+            MethodName::BeaconPlus => StatisticsOptions::for_beacon_plus(),
+            _ => StatisticsOptions::default(),
         };
-        Ok(Recipe { bits: self.bits, edge_bits, method, seed: self.seed })
+        if on_float {
+            options.calibrate_on = CalibrateOn::Float;
+            options.error_correction = 0.0;
+            options.stream_correction = 0.0;
+        }
+        for (value, flag, option) in [
+            (self.error_correction, "--error-correction", &mut options.error_correction),
+            (self.stream_correction, "--stream-correction", &mut options.stream_correction),
+        ] {
+            let Some(value) = value else { continue };
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Failure::usage(format!(
+                    "{flag} {value}: expected a number from 0 to 1"
+                )));
+            }
+            if on_float && value > 0.0 {
+                return Err(Failure::usage(format!(
+                    "--calibrate-on float with {flag} above 0: correcting errors needs the quantized model's inputs"
+                )));
+            }
+            *option = value;
+        }
+        options.token_weights = self.token_weights.unwrap_or(options.token_weights);
+        Ok(options)
     }
 }
 

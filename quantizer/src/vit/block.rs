@@ -26,6 +26,11 @@ impl BlockLinear {
     /// All four, first to last.
     pub const ALL: [Self; 4] = [Self::Qkv, Self::Projection, Self::Expansion, Self::Contraction];
 
+    /// Whether the layer's output is added to the residual stream.
+    pub fn writes_to_stream(self) -> bool {
+        matches!(self, Self::Projection | Self::Contraction)
+    }
+
     /// timm's name within the block.
     pub fn name(self) -> &'static str {
         match self {
@@ -96,15 +101,14 @@ impl Block {
         }
     }
 
-    /// Replaces a linear layer's weight (N x C).
-    pub fn set_weight(&mut self, layer: BlockLinear, weight: Tensor<2>) {
-        let linear = match layer {
+    /// One of the four linear layers, to be changed.
+    pub fn linear_mut(&mut self, layer: BlockLinear) -> &mut Linear {
+        match layer {
             BlockLinear::Qkv => &mut self.qkv,
             BlockLinear::Projection => &mut self.projection,
             BlockLinear::Expansion => &mut self.expansion,
             BlockLinear::Contraction => &mut self.contraction,
-        };
-        linear.weight = weight;
+        }
     }
 
     /// Input of `attn.qkv`.

@@ -10,8 +10,8 @@ mod embedding;
 pub use block::{Block, BlockLinear};
 pub use embedding::Embedding;
 
+use burn::tensor::Tensor;
 use burn::tensor::module::layer_norm;
-use burn::tensor::{Tensor, TensorData};
 
 use crate::device::Device;
 use crate::import::Checkpoint;
@@ -73,9 +73,7 @@ impl Linear {
 
 /// The tensor of this name as a vector, whatever its shape.
 fn vector(device: &Device, weights: &Checkpoint, name: &str) -> Option<Tensor<1>> {
-    let tensor = weights.get(name)?;
-    let data = TensorData::new(tensor.values.clone(), [tensor.values.len()]);
-    Some(Tensor::from_data(data, device.burn()))
+    Some(device.vector(weights.get(name)?.values.clone()))
 }
 
 /// The tensor of this name as a matrix with rows of `columns` values.

@@ -17,7 +17,7 @@ pub mod objective;
 pub mod order;
 pub mod refinement;
 
-use fresnel_runtime::{Error, ErrorKind};
+use fresnel_runtime::Error;
 
 use self::objective::Problem;
 pub use self::order::ColumnOrder;
@@ -126,8 +126,8 @@ impl Solution {
 /// Quantizes `weights` (N x C row-major) to `levels` levels per channel.
 ///
 /// # Errors
-/// Fails with [`ErrorKind::Invalid`] when the statistics hold values that are not finite or are of
-/// another width than the weights, and with [`ErrorKind::Device`] when the device fails.
+/// Fails with [`fresnel_runtime::ErrorKind::Invalid`] when the statistics hold values that are not finite or are of
+/// another width than the weights, and with [`fresnel_runtime::ErrorKind::Device`] when the device fails.
 pub fn solve(
     device: &Device,
     statistics: &Statistics,
@@ -135,22 +135,8 @@ pub fn solve(
     levels: u32,
     options: &Options,
 ) -> Result<Solution, Error> {
+    statistics.check(weights.len())?;
     let inputs = statistics.inputs();
-    if inputs == 0 || !weights.len().is_multiple_of(inputs) {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!(
-                "{} weights do not form columns of {inputs} inputs, the width of the statistics",
-                weights.len()
-            ),
-        ));
-    }
-    if !statistics.is_finite() {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            "the calibration inputs of this layer are not finite".to_owned(),
-        ));
-    }
     let channels = weights.len() / inputs;
     let alphabet = Alphabet::new(weights, channels, levels, options.symmetric);
     let orders = options.order.orders(statistics);

@@ -5,8 +5,8 @@
 
 use fresnel_runtime::Error;
 
-use super::lanes::{Group, LANES, Lanes, gather, gather_row, over_groups};
-use super::{Decided, MINIMUM_GAIN, RefinementBlock};
+use super::{Decided, Group, MINIMUM_GAIN, RefinementBlock};
+use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
 use crate::device::{Device, read};
 
 /// Reconsiders the codes of one block.
@@ -20,7 +20,7 @@ pub fn refine(device: &Device, block: RefinementBlock) -> Result<Decided, Error>
     let target = read(block.target)?;
     let codes = read(block.codes)?;
     let (s, n) = (read(block.s)?, read(block.n)?);
-    Ok(over_groups(device, rows, channels, |first| {
+    Ok(Decided::by_groups(device, rows, channels, |first| {
         let columns = |values: &[f32]| gather(values, channels, first);
         let lanes = |values: &[f32]| gather_row(values, channels, first);
         let mut descent = Descent {

@@ -17,10 +17,12 @@
 //! precision. It needs `s > 0` and `1 + a > 0`; a channel that is not there yet is scored directly.
 
 mod descent;
-mod lanes;
 mod path;
 
 use burn::tensor::Tensor;
+
+use crate::algorithm::lanes::{Lanes, groups, merge};
+use crate::device::Device;
 
 pub use descent::refine;
 pub use path::initialize;
@@ -91,4 +93,33 @@ pub struct Decided {
     pub s: Tensor<2>,
     /// `n` after the block, 1 x C.
     pub n: Tensor<2>,
+}
+
+/// What one group of channels ends with.
+struct Group {
+    codes: Vec<Lanes>,
+    s: Lanes,
+    n: Lanes,
+}
+
+impl Decided {
+    /// Runs `work` on every group of channels and uploads the results.
+    fn by_groups(
+        device: &Device,
+        rows: usize,
+        channels: usize,
+        work: impl Fn(usize) -> Group + Send + Sync,
+    ) -> Self {
+        let groups = groups(channels, work);
+        let (s, n) = groups
+            .iter()
+            .map(|group| (vec![group.s], vec![group.n]))
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let codes: Vec<Vec<Lanes>> = groups.into_iter().map(|group| group.codes).collect();
+        Self {
+            codes: device.matrix(merge(&codes, channels), rows, channels),
+            s: device.matrix(merge(&s, channels), 1, channels),
+            n: device.matrix(merge(&n, channels), 1, channels),
+        }
+    }
 }

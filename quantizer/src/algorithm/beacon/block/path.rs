@@ -5,8 +5,8 @@
 
 use fresnel_runtime::Error;
 
-use super::lanes::{Group, LANES, Lanes, gather, gather_row, over_groups};
-use super::{Decided, InitializationBlock, MINIMUM_GAIN};
+use super::{Decided, Group, InitializationBlock, MINIMUM_GAIN};
+use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
 use crate::device::{Device, read};
 
 /// Decides the codes of one block of the initialization.
@@ -24,7 +24,7 @@ pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided
     let zero = read(block.zero)?;
     let reference = block.reference.map(read).transpose()?;
     let (s, n) = (read(block.s)?, read(block.n)?);
-    Ok(over_groups(device, rows, channels, |first| {
+    Ok(Decided::by_groups(device, rows, channels, |first| {
         let columns = |values: &[f32]| gather(values, channels, first);
         let lanes = |values: &[f32]| gather_row(values, channels, first);
         let mut path = Path {

@@ -1,0 +1,42 @@
+//! Channels in SIMD lanes, groups of lanes on threads: how solvers work through a block of
+//! coordinates on the host.
+
+use rayon::prelude::*;
+
+/// Channels worked on together: one AVX-512 register of f32.
+pub(super) const LANES: usize = 16;
+
+/// One value per channel of a group.
+pub(super) type Lanes = [f32; LANES];
+
+/// Columns `first..first + LANES` of a row-major matrix with `channels` columns, row by row;
+/// lanes past the last channel are zero.
+pub(super) fn gather(values: &[f32], channels: usize, first: usize) -> Vec<Lanes> {
+    let width = LANES.min(channels - first);
+    values
+        .chunks_exact(channels)
+        .map(|row| {
+            let mut lanes = [0.0; LANES];
+            lanes[..width].copy_from_slice(&row[first..first + width]);
+            lanes
+        })
+        .collect()
+}
+
+/// As [`gather`], for a matrix of one row.
+pub(super) fn gather_row(values: &[f32], channels: usize, first: usize) -> Lanes {
+    gather(values, channels, first)[0]
+}
+
+/// Runs `work` on every group of lanes, given the group's first channel; results in channel order.
+pub(super) fn groups<T: Send>(channels: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+    (0..channels).into_par_iter().step_by(LANES).map(work).collect()
+}
+
+/// Puts the rows of all groups side by side again: a row-major matrix with `channels` columns.
+pub(super) fn merge(groups: &[Vec<Lanes>], channels: usize) -> Vec<f32> {
+    let rows = groups.first().map_or(0, Vec::len);
+    (0..rows)
+        .flat_map(|row| groups.iter().flat_map(move |group| group[row]).take(channels))
+        .collect()
+}

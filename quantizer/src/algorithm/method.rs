@@ -1,0 +1,270 @@
+//! The methods by name, and one layer's way through any of them.
+
+use fresnel_runtime::Error;
+
+use super::alphabet::Alphabet;
+use super::beacon::objective::Problem;
+use super::gptq::{RoundingOrder, Solver};
+use super::{QuantizedLinear, beacon, beacon_plus, rtn, transpose};
+use crate::calibration::{Statistics, StreamDifference, TokenWeights};
+use crate::device::Device;
+
+/// How codes are chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Method {
+    /// Round to nearest on the min-max grid; needs no images.
+    Rtn {
+        /// Symmetric grid instead of the asymmetric one.
+        symmetric: bool,
+    },
+    /// GPTQ on the min-max grid.
+    Gptq(GptqOptions),
+    /// GPTQ*: GPTQ on the grid whose scale Beacon found.
+    GptqStar(GptqOptions, beacon::Options),
+    /// The paper's method.
+    Beacon(beacon::Options),
+    /// Beacon's objective from better starts, with a real-valued offset.
+    BeaconPlus(beacon_plus::Options),
+}
+
+/// GPTQ's choices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GptqOptions {
+    /// Order of rounding.
+    pub order: RoundingOrder,
+    /// Damping as a share of the mean of `G`'s diagonal.
+    pub damping: f64,
+}
+
+impl Default for GptqOptions {
+    fn default() -> Self {
+        Self { order: RoundingOrder::Natural, damping: 0.01 }
+    }
+}
+
+/// Whose inputs the statistics of a layer are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum CalibrateOn {
+    /// The float model's: layers do not see each other's errors
+    Float,
+    /// The model whose earlier layers are quantized already
+    #[default]
+    Quantized,
+}
+
+/// What a method's statistics are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StatisticsOptions {
+    /// Whose inputs.
+    pub calibrate_on: CalibrateOn,
+    /// Strength A of error correction: 0 is none, 1 the paper's.
+    pub error_correction: f64,
+    /// Strength B of residual-stream correction.
+    pub stream_correction: f64,
+    /// How much each token counts.
+    pub token_weights: TokenWeights,
+}
+
+impl StatisticsOptions {
+    /// What measured best with Beacon+ on classifiers.
+    pub fn for_beacon_plus() -> Self {
+        Self {
+            calibrate_on: CalibrateOn::Quantized,
+            error_correction: 0.25,
+            stream_correction: 0.25,
+            token_weights: TokenWeights::ClassToken(10.0),
+        }
+    }
+
+    /// The settings by their names on the command line.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let on = match self.calibrate_on {
+            CalibrateOn::Float => "float",
+            CalibrateOn::Quantized => "quantized",
+        };
+        vec![
+            ("calibrate_on", on.to_owned()),
+            ("error_correction", self.error_correction.to_string()),
+            ("stream_correction", self.stream_correction.to_string()),
+            ("token_weights", self.token_weights.to_string()),
+        ]
+    }
+
+    /// Whether the float model has to be walked through as well.
+    pub fn needs_float_walk(&self) -> bool {
+        self.error_correction > 0.0 || self.stream_correction > 0.0
+    }
+}
+
+/// One layer's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Codes and grid.
+    pub linear: QuantizedLinear,
+    /// Relative error after each phase of the method.
+    pub relative_errors: Vec<f64>,
+}
+
+/// What a layer is quantized from.
+#[derive(Debug)]
+pub struct Layer<'a> {
+    /// Float weights, N x C row-major.
+    pub weights: &'a [f32],
+    /// Statistics of the inputs, not centred.
+    pub statistics: &'a Statistics,
+    /// What the residual stream lacks, with the strength B of its correction.
+    pub stream: Option<(&'a StreamDifference, f64)>,
+    /// Whether the layer has a bias that can absorb a mean.
+    pub has_bias: bool,
+    /// Number of levels L.
+    pub levels: u32,
+}
+
+impl Method {
+    /// The method's name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rtn { .. } => "rtn",
+            Self::Gptq(..) => "gptq",
+            Self::GptqStar(..) => "gptq-star",
+            Self::Beacon(..) => "beacon",
+            Self::BeaconPlus(..) => "beacon-plus",
+        }
+    }
+
+    /// The method's settings by their names on the command line.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let gptq = |options: &GptqOptions| {
+            let act_order = options.order == RoundingOrder::DecreasingNorm;
+            vec![("act_order", act_order.to_string()), ("damping", options.damping.to_string())]
+        };
+        let beacon = |options: &beacon::Options| {
+            vec![
+                ("symmetric", options.symmetric.to_string()),
+                ("sweeps", options.sweeps.to_string()),
+            ]
+        };
+        match self {
+            Self::Rtn { symmetric } => vec![("symmetric", symmetric.to_string())],
+            Self::Gptq(options) => gptq(options),
+            Self::GptqStar(options, scale) => [gptq(options), beacon(scale)].concat(),
+            Self::Beacon(options) => beacon(options),
+            Self::BeaconPlus(options) => vec![
+                ("sweeps", options.sweeps.to_string()),
+                ("damping", options.damping.to_string()),
+            ],
+        }
+    }
+
+    /// Whether the method looks at calibration images.
+    pub fn needs_calibration(&self) -> bool {
+        !matches!(self, Self::Rtn { .. })
+    }
+
+    /// Whether the mean of the target goes into the bias.
+    fn absorbs_mean(&self) -> bool {
+        matches!(self, Self::BeaconPlus(..))
+    }
+
+    /// Quantizes one layer.
+    ///
+    /// # Errors
+    /// As the method's own function.
+    pub fn solve(&self, device: &Device, layer: &Layer) -> Result<Answer, Error> {
+        let centred = if self.absorbs_mean() && layer.has_bias {
+            layer.statistics.clone().centred()
+        } else {
+            layer.statistics.clone()
+        };
+        let weights: Vec<f64> = match layer.stream {
+            Some((difference, strength)) => {
+                difference.target_weights(layer.statistics, &centred, layer.weights, strength)?
+            }
+            None => layer.weights.iter().map(|&weight| f64::from(weight)).collect(),
+        };
+        let narrow: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
+        let channels = narrow.len() / layer.statistics.inputs().max(1);
+        let gptq = |options: &GptqOptions, alphabet: Alphabet| {
+            let solver = Solver::new(device, &centred, options.order, options.damping)?;
+            let codes = solver.codes(&narrow, &alphabet)?;
+            fixed_grid(device, &centred, &narrow, alphabet, &codes)
+        };
+        match self {
+            Self::Rtn { symmetric } => Ok(Answer {
+                linear: rtn::quantize(&narrow, channels, layer.levels, *symmetric),
+                relative_errors: Vec::new(),
+            }),
+            Self::Gptq(options) => {
+                gptq(options, Alphabet::asymmetric(&narrow, channels, layer.levels))
+            }
+            Self::GptqStar(options, beacon) => {
+                let solution = beacon::solve(device, &centred, &narrow, layer.levels, beacon)?;
+                gptq(options, Alphabet { scale: solution.scale, ..solution.alphabet })
+            }
+            Self::Beacon(options) => {
+                let solution = beacon::solve(device, &centred, &narrow, layer.levels, options)?;
+                let relative_errors = solution.relative_errors();
+                Ok(Answer { linear: solution.into_linear(), relative_errors })
+            }
+            Self::BeaconPlus(options) => {
+                let solution =
+                    beacon_plus::solve(device, &centred, &weights, layer.levels, options)?;
+                let relative_errors = solution.relative_errors.clone();
+                Ok(Answer { linear: solution.into_linear(), relative_errors })
+            }
+        }
+    }
+
+    /// What to add to the layer's bias, given the dequantized weights (N x C row-major): the mean
+    /// of the target less the mean of the output, `None` for methods that leave biases alone.
+    pub fn bias_change(&self, layer: &Layer, quantized: &[f32]) -> Option<Vec<f32>> {
+        if !(self.absorbs_mean() && layer.has_bias) {
+            return None;
+        }
+        let (mean, target_mean) = (layer.statistics.mean(), layer.statistics.target_mean());
+        let channels = quantized.len() / mean.len().max(1);
+        let mut change = match layer.stream {
+            Some((difference, strength)) => difference
+                .mean(layer.statistics.rows())
+                .into_iter()
+                .map(|mean| strength * mean)
+                .collect(),
+            None => vec![0.0; channels],
+        };
+        let rows = layer.weights.chunks_exact(channels).zip(quantized.chunks_exact(channels));
+        for ((weights, quantized), (mean, target)) in rows.zip(mean.iter().zip(&target_mean)) {
+            for ((change, &weight), &quantized) in change.iter_mut().zip(weights).zip(quantized) {
+                *change += target * f64::from(weight) - mean * f64::from(quantized);
+            }
+        }
+        Some(change.into_iter().map(|change| change as f32).collect())
+    }
+}
+
+/// Codes on a grid that stays as it is.
+fn fixed_grid(
+    device: &Device,
+    statistics: &Statistics,
+    weights: &[f32],
+    alphabet: Alphabet,
+    codes: &[u8],
+) -> Result<Answer, Error> {
+    let (inputs, outputs) = (statistics.inputs(), alphabet.channels());
+    let order: Vec<usize> = (0..inputs).collect();
+    let problem = Problem::new(device, statistics, weights, &alphabet, &order);
+    let state = problem.state(problem.upload_codes(codes))?;
+    let energy = statistics.target_energy(device, weights)?;
+    let error = problem.relative_error(&state, &alphabet.scale, &energy)?;
+    drop(problem);
+    let offset = alphabet.scale.iter().zip(&alphabet.zero).map(|(c, z)| (-c * z) as f32).collect();
+    Ok(Answer {
+        linear: QuantizedLinear {
+            inputs,
+            outputs,
+            codes: transpose(codes, inputs, outputs),
+            scale: alphabet.scale.iter().map(|&scale| scale as f32).collect(),
+            offset,
+        },
+        relative_errors: vec![error],
+    })
+}
