@@ -130,6 +130,12 @@ pub enum PoolError {
     /// The instruction set asked for cannot be used.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// More threads than a pool may have.
+    #[error("expected at most {} threads, found {threads}", crate::Pool::MAX_THREADS)]
+    TooMany {
+        /// Number of threads asked for.
+        threads: usize,
+    },
     /// The operating system gave no threads.
     #[error("could not start {threads} threads")]
     Threads {

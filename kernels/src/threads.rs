@@ -18,10 +18,14 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Most threads of a pool: above the cores of any machine today, below what brings one down.
+    pub const MAX_THREADS: usize = 256;
+
     /// A pool of `threads` threads (0: one per core), with the instruction set of [`Isa::from_env`].
     ///
     /// # Errors
-    /// When `FRESNEL_ISA` names an instruction set that is unknown or not available, or threads cannot be started.
+    /// When `FRESNEL_ISA` names an instruction set that is unknown or not available, for more than [`Pool::MAX_THREADS`], or when
+    /// threads cannot be started.
     pub fn new(threads: usize) -> Result<Pool, PoolError> {
         Pool::with_isa(threads, Isa::from_env()?)
     }
@@ -38,6 +42,9 @@ impl Pool {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        if threads > Pool::MAX_THREADS {
+            return Err(PoolError::TooMany { threads });
+        }
         let workers = if threads == 1 {
             None
         } else {

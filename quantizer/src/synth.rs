@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fresnel_runtime::cli::{Failure, check_output, write_file};
 use fresnel_runtime::model::config::VitConfig;
 use fresnel_runtime::{Error, ErrorKind};
 use rand::{RngExt, SeedableRng};
@@ -22,21 +23,16 @@ const HALF_WIDTH: f32 = 0.034_641;
 /// # Errors
 /// Fails for an unknown architecture, when a file exists already and `force` is not set, and when
 /// writing fails.
-pub fn write(name: &str, directory: &Path, seed: u64, force: bool) -> Result<VitConfig, Error> {
+pub fn write(name: &str, directory: &Path, seed: u64, force: bool) -> Result<VitConfig, Failure> {
     let config = architecture::defaults(name)?;
+    config.validate()?;
     let (weights_path, config_path) =
         (directory.join("model.safetensors"), directory.join("config.json"));
-    for path in [&weights_path, &config_path] {
-        if path.exists() && !force {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "the file exists already; give --force to overwrite it".to_owned(),
-            )
-            .at_path(path));
-        }
-    }
     std::fs::create_dir_all(directory)
         .map_err(|error| Error::io("can't create the directory", error).at_path(directory))?;
+    for path in [&weights_path, &config_path] {
+        check_output(path, &[], force)?;
+    }
 
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = config
@@ -78,19 +74,9 @@ pub fn write(name: &str, directory: &Path, seed: u64, force: bool) -> Result<Vit
             "std": [0.229, 0.224, 0.225],
         },
     });
-    write_atomically(&weights_path, &bytes)?;
-    write_atomically(&config_path, format!("{hub:#}\n").as_bytes())?;
+    let hub = format!("{hub:#}\n");
+    for (path, bytes) in [(&weights_path, &bytes[..]), (&config_path, hub.as_bytes())] {
+        write_file(path, bytes, force).map_err(|error| Failure::io(path, &error))?;
+    }
     Ok(config)
-}
-
-/// Writes beside the destination and renames, so that a reader sees the whole file or none.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |error: std::io::Error| Error::io("can't write the file", error).at_path(path);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file =
-        tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(failed)?;
-    std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
 }

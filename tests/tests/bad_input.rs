@@ -10,7 +10,6 @@ use tempfile::TempDir;
 const USAGE: i32 = 2;
 const BAD_INPUT: i32 = 3;
 const IO: i32 = 4;
-const DEVICE: i32 = 5;
 
 /// A scratch folder with a checkpoint that tests may spoil, and a good model file.
 struct Scratch {
@@ -74,22 +73,21 @@ fn a_checkpoint_that_is_missing_or_not_understood() {
     scratch.edit_config("vit_tiny_patch16_224", "resnet50");
     scratch
         .quantize(&["--bits", "2", "--method", "rtn"])
-        .assert_fails(DEVICE, &["resnet50", "expected one of"]);
+        .assert_fails(BAD_INPUT, &["resnet50", "expected one of"]);
     scratch.edit_config("resnet50", "vit_tiny_patch16_224");
 
     scratch.edit_config("\"depth\": 2", "\"depth\": 3");
-    scratch.quantize(&["--bits", "2", "--method", "rtn"]).assert_fails(
-        BAD_INPUT,
-        &["missing blocks.2.attn.qkv.weight", "missing blocks.2.norm1.bias"],
-    );
+    scratch
+        .quantize(&["--bits", "2", "--method", "rtn"])
+        .assert_fails(BAD_INPUT, &["missing", "blocks.2.attn.qkv.weight", "blocks.2.norm1.bias"]);
     scratch.edit_config("\"depth\": 3", "\"depth\": 1");
     scratch
         .quantize(&["--bits", "2", "--method", "rtn"])
-        .assert_fails(BAD_INPUT, &["unused blocks.1.mlp.fc1.weight"]);
+        .assert_fails(BAD_INPUT, &["unexpected", "blocks.1.mlp.fc1.weight"]);
     scratch.edit_config("\"depth\": 1", "\"depth\": 2, \"head_bias\": false");
     scratch
         .quantize(&["--bits", "2", "--method", "rtn"])
-        .assert_fails(DEVICE, &["head_bias", "not understood"]);
+        .assert_fails(BAD_INPUT, &["head_bias", "not understood"]);
     scratch.edit_config("\"depth\": 2, \"head_bias\": false", "\"depth\": \"two\"");
     scratch
         .quantize(&["--bits", "2", "--method", "rtn"])
@@ -122,6 +120,27 @@ fn weights_that_are_damaged_or_not_finite() {
 }
 
 #[test]
+fn class_names_that_are_too_few() {
+    let scratch = Scratch::new();
+    let names = scratch.path("names.txt");
+    fs::write(&names, "cat\ndog\n").expect("written");
+    let flags = ["--bits", "2", "--method", "rtn", "--class-names", &scratch.text("names.txt")];
+    scratch.quantize(&flags).assert_fails(BAD_INPUT, &["names.txt", "7 class names", "found 2"]);
+    fs::write(&names, "a\nb\nc\nd\ne\nf\ng\n").expect("written");
+    scratch.quantize(&flags).success();
+    let picture = scratch.text("picture.png");
+    image::RgbImage::new(8, 8).save(&picture).expect("a picture");
+    let answer =
+        fresnel(&["classify", &scratch.text("out.fresnel"), &picture, "--top", "7"]).success();
+    for name in ["a", "g"] {
+        assert!(
+            answer.lines().any(|line| line.trim_end().ends_with(&format!(" {name}"))),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
 fn flags_that_make_no_sense_together() {
     let scratch = Scratch::new();
     let photos = scratch.text("photos");
@@ -131,6 +150,10 @@ fn flags_that_make_no_sense_together() {
         (&["--bits", "2", "--method", "rtn", "--edge-bits", "3"], "8, 16 or 32"),
         (&["--bits", "32", "--edge-bits", "8"], "one width"),
         (&["--bits", "2", "--method", "rtn", "--sweeps", "3"], "--sweeps"),
+        (&["--bits", "2", "--method", "rtn", "--threads", "100000"], "at most 256"),
+        (&["--bits", "2", "--calib", &photos, "--act-order"], "--act-order"),
+        (&["--bits", "2", "--calib", &photos, "--token-weights", "class:-1"], "class:F"),
+        (&["--bits", "32", "--token-weights", "none"], "--token-weights"),
         (&["--bits", "2", "--calib", &photos, "--error-correction", "2"], "from 0 to 1"),
         (&["--bits", "2", "--calib", &photos, "--error-correction", "nan"], "from 0 to 1"),
         (
@@ -203,6 +226,11 @@ fn an_output_that_exists_or_cannot_be_written() {
         &scratch.text("no/where/o.fresnel"),
     ])
     .assert_fails(IO, &["no/where"]);
+    for input in ["model.safetensors", "config.json"] {
+        let (model, input) = (scratch.text(""), scratch.text(input));
+        fresnel(&["quantize", &model, "--bits", "32", "-o", &input, "--force"])
+            .assert_fails(IO, &["is an input"]);
+    }
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors", "out.fresnel"]);
 }
 

@@ -13,7 +13,7 @@ fn the_demo_compares_methods_and_widths_with_float() {
     let stdout = fresnel(&arguments).success();
     let rows: Vec<Value> =
         stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(rows.len(), 9, "float, and two methods at four widths");
+    assert_eq!(rows.len(), 13, "float, and three methods at four widths");
     let row = |method: &str, bits: &str| {
         rows.iter()
             .find(|row| row["method"] == method && row["bits"] == bits)

@@ -59,7 +59,7 @@ fn bytes(path: &Path) -> Vec<u8> {
 fn every_width_and_method_gives_a_file_of_the_stated_size() {
     let bench = Bench::new();
     for bits in ["1.58", "2", "3", "4", "8"] {
-        for method in ["rtn", "beacon"] {
+        for method in ["rtn", "gptq", "gptq-star", "beacon", "beacon-plus"] {
             let name = format!("{method}_{bits}.fresnel");
             let report = bench.quantize(&name, &["--bits", bits, "--method", method]);
             let size = bytes(&bench.path(&name)).len() as u64;
@@ -72,7 +72,7 @@ fn every_width_and_method_gives_a_file_of_the_stated_size() {
             let inspected = fresnel(&["inspect", &bench.text(&name), "--json"]).json();
             assert_eq!(inspected["bound_bytes"].as_u64(), Some(bound), "{name}");
             run("fresnel-run", &["verify", &bench.text(&name)]).success();
-            if method == "beacon" {
+            if method != "rtn" {
                 let agreement = &report["measured"]["int8_agreement"];
                 assert!(agreement.as_f64().is_some_and(|a| (0.0..=100.0).contains(&a)), "{name}");
             }
@@ -117,6 +117,8 @@ fn options_of_the_method_reach_the_solver_and_the_file() {
         ("symmetric", &["--symmetric"][..], "symmetric", "true"),
         ("float", &["--calibrate-on", "float"], "calibrate_on", "float"),
         ("corrected", &["--error-correction", "0.5"], "error_correction", "0.5"),
+        ("weighted", &["--token-weights", "class:7"], "token_weights", "class:7"),
+        ("streamed", &["--stream-correction", "0.5"], "stream_correction", "0.5"),
         ("no_sweeps", &["--sweeps", "0"], "sweeps", "0"),
         ("edges", &["--edge-bits", "16"], "edge_bits", "16"),
     ] {
@@ -129,6 +131,25 @@ fn options_of_the_method_reach_the_solver_and_the_file() {
             "{name} changes nothing"
         );
     }
+}
+
+#[test]
+fn better_solvers_leave_smaller_errors() {
+    let bench = Bench::new();
+    let mean = |method: &str| {
+        // The same statistics for all.
+        let flags = ["--bits", "2", "--method", method];
+        let plain =
+            ["--error-correction", "0", "--stream-correction", "0", "--token-weights", "none"];
+        let report = bench.quantize(method, &[&flags[..], &plain].concat());
+        let layers = report["layers"].as_array().expect("layers").iter();
+        let errors: Vec<f64> =
+            layers.filter_map(|layer| layer["relative_error"].as_f64()).collect();
+        errors.iter().sum::<f64>() / errors.len() as f64
+    };
+    let [gptq, star, beacon, plus] = ["gptq", "gptq-star", "beacon", "beacon-plus"].map(mean);
+    assert!(plus < beacon && beacon < gptq, "{plus}, {beacon}, {gptq}");
+    assert!(star < gptq, "{star}, {gptq}");
 }
 
 #[test]

@@ -50,11 +50,11 @@ impl CalibrationImages {
         (preprocessing, channels): (&Preprocessing, u32),
         threads: usize,
     ) -> Result<Self, Error> {
-        let listing = dataset::list(source)?;
-        if let Some(error) = listing.unreadable.into_iter().next() {
-            return Err(error);
+        let mut listing = dataset::list(source)?;
+        if !listing.unreadable.is_empty() {
+            return Err(listing.unreadable.swap_remove(0));
         }
-        let mut paths: Vec<PathBuf> = listing.items.into_iter().map(|item| item.path).collect();
+        let mut paths = listing.into_pictures();
         let wanted = match selection.count {
             Some(count) if count == 0 || count > paths.len() => {
                 return Err(Error::new(
@@ -75,6 +75,14 @@ impl CalibrationImages {
     /// Images that are prepared already: C x H x W values each.
     pub fn from_pixels(images: Vec<Vec<f32>>) -> Self {
         Self { source: Source::Pixels { images } }
+    }
+
+    /// The files of the images; none for images that are prepared already.
+    pub fn files(&self) -> &[PathBuf] {
+        match &self.source {
+            Source::Files { paths, .. } => paths,
+            Source::Pixels { .. } => &[],
+        }
     }
 
     /// Number of images.

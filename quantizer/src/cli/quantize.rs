@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use fresnel_runtime::cli::{Exit, Failure, Output, Progress, ReportArgs};
+use fresnel_kernels::{Isa, Pool};
+use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs, check_output};
 use fresnel_runtime::format::{Container, encode, size_bound, write};
 use serde_json::json;
 
@@ -64,6 +65,9 @@ pub struct QuantizeArgs {
     /// The hub's config.json, where it does not lie beside the checkpoint
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Class names, one per line in index order [default: those in the configuration]
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
     /// Calibration images: a folder, or a csv with a column `file`
     #[arg(long, value_name = "DIR_OR_CSV")]
     calib: Option<PathBuf>,
@@ -246,12 +250,30 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let output = Output::new(args.report);
     let recipe = args.recipe()?;
-    check_writable(&args.output, args.force)?;
+    // Fails early for an instruction set that is forced and not there.
+    Isa::from_env().map_err(|error| Failure::usage(error.to_string()))?;
+    let source = Source::locate(&args.model, args.config.as_deref())?;
+    let lists = [args.calib.as_deref(), args.class_names.as_deref()];
+    let inputs: Vec<&Path> = [&*source.weights, &*source.config]
+        .into_iter()
+        .chain(lists.into_iter().flatten())
+        .collect();
+    check_output(&args.output, &inputs, args.force)?;
+    if args.threads > Pool::MAX_THREADS {
+        return Err(Failure::usage(format!(
+            "--threads {}: expected at most {}",
+            args.threads,
+            Pool::MAX_THREADS
+        )));
+    }
     if args.threads > 0 {
         // Fails only where the pool runs already, and then it keeps its threads.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global();
     }
-    let model = import::load(&Source::locate(&args.model, args.config.as_deref())?)?;
+    let mut model = import::load(&source)?;
+    if let Some(path) = &args.class_names {
+        model.class_names = import::read_class_names(path, model.config.num_classes)?;
+    }
     let calibration = match &args.calib {
         Some(source) if recipe.bits.codes().is_some() => Some(CalibrationImages::select(
             source,
@@ -287,23 +309,6 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         (summary.file_bytes, bound),
         started.elapsed().as_secs_f64(),
     )
-}
-
-/// Finds out before the work what would fail after it: a file in the way, or a folder that does not
-/// take new files.
-fn check_writable(path: &Path, force: bool) -> Result<(), Failure> {
-    if path.exists() && !force {
-        return Err(Failure::new(
-            Exit::Io,
-            "io",
-            format!("{}: the file exists; give --force to overwrite it", path.display()),
-        ));
-    }
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    // Gone again at once.
-    tempfile::tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| Failure::io(path, &error))?;
-    Ok(())
 }
 
 /// The arithmetic bound of the file's size.

@@ -4,10 +4,10 @@
 //! its parts rather than looked up in a list:
 //!
 //! ```text
-//! deit_{tiny,small,base}[_distilled]_patch16_{224,384}
-//! deit3_{small,medium,base,large,huge}_patch{14,16}_{224,384}
-//! vit_{tiny,small,base,large,huge}_patch{8,14,16,32}_{224,384,...}
-//! vit_{small,base,large}_patch14[_reg4]_dinov2
+//! deit_{tiny,small,base}[_distilled]_patch{8,14,16,32}_{side}
+//! deit3_{small,medium,base,large,huge}_patch{8,14,16,32}_{side}
+//! vit_{tiny,small,base,large,huge}_patch{8,14,16,32}_{side}
+//! vit_{tiny,small,base,large,huge}_patch14[_reg4]_dinov2
 //! ```
 //!
 //! Source of the arguments per name: timm 1.0, `timm/models/vision_transformer.py` and `deit.py`.
@@ -19,10 +19,10 @@ use fresnel_runtime::{Error, ErrorKind};
 const DINOV2_IMAGE_SIZE: u32 = 518;
 
 /// The architecture names understood, for messages and `--help`.
-pub const KNOWN_NAMES: &str = "deit_{tiny,small,base}[_distilled]_patch16_{224,384}, \
-deit3_{small,medium,base,large,huge}_patch{14,16}_{224,384}, \
-vit_{tiny,small,base,large,huge}_patch{8,14,16,32}_{224,384}, \
-vit_{small,base,large}_patch14[_reg4]_dinov2";
+pub const KNOWN_NAMES: &str = "deit_{tiny,small,base}[_distilled]_patch{8,14,16,32}_{side}, \
+deit3_{small,medium,base,large,huge}_patch{8,14,16,32}_{side}, \
+vit_{tiny,small,base,large,huge}_patch{8,14,16,32}_{side}, \
+vit_{tiny,small,base,large,huge}_patch14[_reg4]_dinov2";
 
 /// timm's defaults for an architecture name; a pretrained tag after a dot is ignored.
 ///
@@ -34,7 +34,7 @@ pub fn defaults(name: &str) -> Result<VitConfig, Error> {
     let bare = name.split('.').next().unwrap_or(name);
     parse(bare).ok_or_else(|| {
         Error::new(
-            ErrorKind::Unsupported,
+            ErrorKind::Invalid,
             format!("unknown architecture `{name}`: expected one of {KNOWN_NAMES}"),
         )
     })

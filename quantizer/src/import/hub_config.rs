@@ -129,9 +129,18 @@ impl HubConfig {
             .and_then(|value| text("architecture", value))?
             .to_owned();
         let optional = |field: &str| root.get(field).filter(|value| !value.is_null());
+        // timm's older form has these fields at the top level.
+        let pretrained_cfg = match root.get("pretrained_cfg") {
+            None | Some(Value::Null) => root.clone(),
+            Some(_) => object(&root, "pretrained_cfg")?,
+        };
+        let mut names = class_names(&root)?;
+        if names.is_empty() {
+            names = class_names(&pretrained_cfg)?;
+        }
         Ok(Self {
             architecture,
-            class_names: class_names(&root)?,
+            class_names: names,
             num_classes: optional("num_classes")
                 .map(|value| unsigned("num_classes", value))
                 .transpose()?,
@@ -139,7 +148,7 @@ impl HubConfig {
                 .map(|value| text("global_pool", value).map(str::to_owned))
                 .transpose()?,
             model_args: object(&root, "model_args")?,
-            pretrained_cfg: object(&root, "pretrained_cfg")?,
+            pretrained_cfg,
         })
     }
 
@@ -151,11 +160,16 @@ impl HubConfig {
     pub fn vit_config(&self) -> Result<VitConfig, Error> {
         let mut config = architecture::defaults(&self.architecture)?;
         self.apply_pretrained(&mut config)?;
-        let mut pooling = self.global_pool.clone().unwrap_or_else(|| "token".to_owned());
+        let mut pooling = match (&self.global_pool, self.pretrained("global_pool")) {
+            (Some(pooling), _) => pooling.clone(),
+            (None, Some(value)) => text("global_pool", value)?.to_owned(),
+            (None, None) => "token".to_owned(),
+        };
         let mut fc_norm = None;
         let mut mlp_ratio = f64::from(config.mlp_hidden) / f64::from(config.embed_dim);
         for (field, value) in &self.model_args {
-            if TRAINING_ONLY.contains(&field.as_str()) {
+            // timm drops arguments that are null: the name's default stays.
+            if value.is_null() || TRAINING_ONLY.contains(&field.as_str()) {
                 continue;
             }
             match field.as_str() {
@@ -171,41 +185,33 @@ impl HubConfig {
                 "qkv_bias" => config.qkv_bias = boolean(field, value)?,
                 "qk_norm" => config.qk_norm = boolean(field, value)?,
                 "proj_bias" => config.proj_bias = boolean(field, value)?,
-                "init_values" => {
-                    config.layer_scale = !value.is_null() && float(field, value)? != 0.0;
-                }
+                "init_values" => config.layer_scale = float(field, value)? != 0.0,
                 "class_token" => config.class_token = boolean(field, value)?,
                 "pos_embed" => {
-                    config.position_embedding = match value {
-                        Value::Null => false,
-                        _ => match text(field, value)? {
-                            "learn" => true,
-                            "" | "none" => false,
-                            other => {
-                                return Err(invalid(format!(
-                                    "`pos_embed`: expected learn or none, found `{other}`"
-                                )));
-                            }
-                        },
+                    config.position_embedding = match text(field, value)? {
+                        "learn" => true,
+                        "" | "none" => false,
+                        other => {
+                            return Err(invalid(format!(
+                                "`pos_embed`: expected learn or none, found `{other}`"
+                            )));
+                        }
                     };
                 }
                 "no_embed_class" => config.no_embed_class = boolean(field, value)?,
                 "reg_tokens" => config.register_tokens = unsigned(field, value)?,
                 "pre_norm" => config.pre_norm = boolean(field, value)?,
                 "final_norm" => config.final_norm = boolean(field, value)?,
-                "fc_norm" => {
-                    fc_norm = (!value.is_null()).then(|| boolean(field, value)).transpose()?;
-                }
+                "fc_norm" => fc_norm = Some(boolean(field, value)?),
                 "pool_include_prefix" => config.pool_include_prefix = boolean(field, value)?,
                 "act_layer" => config.activation = activation(value)?,
                 "norm_layer" => config.norm_epsilon = norm_epsilon(value)?,
                 // Off is what every model here does; on is a different network.
                 "scale_attn_norm" | "scale_mlp_norm" | "dynamic_img_size" | "dynamic_img_pad"
                     if value == &Value::Bool(false) => {}
-                "embed_norm_layer" if value.is_null() => {}
                 _ => {
                     return Err(Error::new(
-                        ErrorKind::Unsupported,
+                        ErrorKind::Invalid,
                         format!(
                             "`model_args.{field}` = {value} is not understood; it may change the \
                              forward pass, so it is not ignored"
@@ -229,7 +235,7 @@ impl HubConfig {
             "avgmax" => Pooling::AverageMax,
             other => {
                 return Err(Error::new(
-                    ErrorKind::Unsupported,
+                    ErrorKind::Invalid,
                     format!("`global_pool` = `{other}`: expected token, avg, max or avgmax"),
                 ));
             }
@@ -291,7 +297,7 @@ impl HubConfig {
                 "bilinear" => Interpolation::Bilinear,
                 other => {
                     return Err(Error::new(
-                        ErrorKind::Unsupported,
+                        ErrorKind::Invalid,
                         format!("`interpolation` = `{other}`: expected bicubic or bilinear"),
                     ));
                 }
@@ -315,32 +321,22 @@ impl HubConfig {
 
 /// timm accepts activations by name; the model cards use these.
 fn activation(value: &Value) -> Result<Activation, Error> {
-    if value.is_null() {
-        return Ok(Activation::GeluErf);
-    }
     match text("act_layer", value)? {
-        "gelu" => Ok(Activation::GeluErf),
+        "" | "gelu" => Ok(Activation::GeluErf),
         "gelu_tanh" => Ok(Activation::GeluTanh),
-        "quick_gelu" | "quickgelu" => Ok(Activation::QuickGelu),
+        "quick_gelu" => Ok(Activation::QuickGelu),
         other => Err(Error::new(
-            ErrorKind::Unsupported,
+            ErrorKind::Invalid,
             format!("`act_layer` = `{other}`: expected gelu, gelu_tanh or quick_gelu"),
         )),
     }
 }
 
-/// `LayerNorm`'s epsilon: 1e-6 is timm's default layer, 1e-5 PyTorch's own.
+/// `LayerNorm`'s epsilon: 1e-6 in both of timm's layer normalizations.
 fn norm_epsilon(value: &Value) -> Result<f32, Error> {
-    if value.is_null() {
-        return Ok(1e-6);
-    }
     match text("norm_layer", value)? {
-        "layernorm" => Ok(1e-6),
-        "layernormfp32" => Ok(1e-6),
-        other => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("`norm_layer` = `{other}`: expected layernorm"),
-        )),
+        "" | "layernorm" | "layernormfp32" => Ok(1e-6),
+        other => Err(invalid(format!("`norm_layer` = `{other}`: expected layernorm"))),
     }
 }
 
@@ -364,6 +360,9 @@ fn channels(field: &str, value: Option<&Value>, default: [f32; 3]) -> Result<[f3
 fn class_names(root: &Map<String, Value>) -> Result<Vec<String>, Error> {
     if let Some(Value::Array(names)) = root.get("label_names") {
         return names.iter().map(|name| text("label_names", name).map(str::to_owned)).collect();
+    }
+    if let Some(other) = root.get("label_names").filter(|names| !names.is_null()) {
+        return Err(invalid(format!("`label_names`: expected an array of strings, found {other}")));
     }
     if let Some(Value::Object(names)) = root.get("id2label") {
         return (0..names.len())

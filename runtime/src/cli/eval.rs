@@ -1,12 +1,13 @@
 //! `eval`: accuracy on labelled pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{ComputeArgs, Failure, Output, Progress, ReportArgs};
+use crate::image::dataset::Listing;
 use crate::image::{Item, Preprocessor, dataset};
 use crate::model::Model;
 
@@ -20,7 +21,8 @@ const BATCH: usize = 32;
   fresnel eval model.fresnel --data imagenet/val --limit 1000 --compute f32 --json
 
 DATA is a csv file with columns `file,label` (paths relative to the csv's own folder), or a folder with
-one sub-folder per class, the classes numbered by their sorted names.")]
+one sub-folder per class: named by the model's class names or by class indices, or one for each class,
+numbered by their sorted names.")]
 pub struct EvalArgs {
     /// Model file
     #[arg(value_name = "FILE")]
@@ -28,7 +30,7 @@ pub struct EvalArgs {
     /// Labelled pictures: a csv file with columns file,label, or a folder with one folder per class
     #[arg(long, value_name = "DATA")]
     pub data: PathBuf,
-    /// Use the first N pictures only
+    /// Use N pictures only: the first of a csv, evenly spread ones of a folder
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     #[command(flatten)]
@@ -36,6 +38,50 @@ pub struct EvalArgs {
     /// How to report
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+/// Turns the labels of class folders into the model's class indices: by name where the model knows
+/// all folder names, by number where all are numbers, else in sorted order if there are as many
+/// folders as classes.
+fn with_model_classes(
+    listing: Listing,
+    model: &Model,
+    data: &Path,
+) -> Result<(Vec<Item>, bool), Failure> {
+    let Listing { mut items, classes: folders, .. } = listing;
+    if folders.is_empty() {
+        return Ok((items, false));
+    }
+    let classes = model.config().num_classes as usize;
+    let by_name = |folder: &String| model.class_names().iter().position(|name| name == folder);
+    let by_number = |folder: &String| folder.parse().ok().filter(|&class: &usize| class < classes);
+    let indices: Option<Vec<usize>> = folders
+        .iter()
+        .map(by_name)
+        .collect::<Option<_>>()
+        .or_else(|| folders.iter().map(by_number).collect())
+        .or_else(|| (folders.len() == classes).then(|| (0..classes).collect()));
+    let Some(indices) = indices else {
+        return Err(Failure::bad_input(format!(
+            "{}: {} class folders for a model of {classes} classes: name them by the model's class \
+             names or by their indices, have a folder for each class, or give a csv with file,label",
+            data.display(),
+            folders.len()
+        )));
+    };
+    for item in &mut items {
+        let index = item.label.and_then(|label| indices.get(label as usize));
+        item.label = index.and_then(|&index| u32::try_from(index).ok());
+    }
+    Ok((items, true))
+}
+
+/// `limit` of the items; spread over all of them where they are sorted by class.
+fn limited((items, by_class): (Vec<Item>, bool), limit: Option<usize>) -> Vec<Item> {
+    let n = items.len();
+    let limit = limit.unwrap_or(n).min(n);
+    let stride = |place: usize| if by_class { place * n / limit } else { place };
+    (0..limit).map(|place| items[stride(place)].clone()).collect()
 }
 
 /// Runs `eval`.
@@ -62,8 +108,14 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
             listing.unreadable[0]
         ));
     }
-    let mut items = listing.items;
-    items.truncate(args.limit.unwrap_or(usize::MAX));
+    if !listing.beside_classes.is_empty() {
+        output.message(format_args!(
+            "{} pictures of {} lie beside its class folders and are left out",
+            listing.beside_classes.len(),
+            args.data.display()
+        ));
+    }
+    let items = limited(with_model_classes(listing, &model, &args.data)?, args.limit);
     if items.is_empty() {
         return Err(Failure::usage("--limit 0 leaves no picture to evaluate"));
     }

@@ -38,7 +38,7 @@ pub struct RunArgs {
 /// When a file cannot be read or written or does not fit the model.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    tensors::check_output(&args.output, &[&args.model, &args.input], args.force)?;
+    super::check_output(&args.output, &[&args.model, &args.input], args.force)?;
     let model = Model::open(&args.model)?;
     let (shape, pixels) = tensors::read(&args.input, "input")?;
     let config = model.config();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::{ClassifyArgs, EvalArgs, Exit, Failure, classify, eval, tensors};
+use super::{ClassifyArgs, EvalArgs, Exit, Failure, classify, eval};
 use crate::error::{Error, ErrorKind};
 use crate::exec::synthetic::{file, plain_config};
 use crate::format::{CodeWidth, Encoding};
@@ -99,7 +99,7 @@ fn outputs_never_replace_inputs() {
     }
     fs::hard_link(path("input"), path("link")).unwrap();
     let check = |output: &str, force| {
-        tensors::check_output(&path(output), &[&path("input")], force)
+        super::check_output(&path(output), &[&path("input")], force)
             .map_err(|failure| failure.exit())
     };
     assert_eq!(check("new", false), Ok(()));

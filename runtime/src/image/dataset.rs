@@ -48,17 +48,25 @@ pub struct Listing {
     pub classes: Vec<String>,
     /// Those of `classes` in which no picture was found.
     pub empty_classes: Vec<String>,
-    /// Files without a picture's extension, hidden files, and pictures that lie beside the class
-    /// sub-folders instead of in one.
+    /// Pictures that lie beside the class sub-folders instead of in one: of no class, so not items.
+    pub beside_classes: Vec<PathBuf>,
+    /// Files without a picture's extension, and hidden files.
     pub other_files: usize,
     /// Folders and entries that could not be read.
     pub unreadable: Vec<Error>,
 }
 
 impl Listing {
-    /// Whether every item has a label.
-    pub fn is_labelled(&self) -> bool {
-        self.items.iter().all(|item| item.label.is_some())
+    /// All pictures at every depth, sorted by path in a folder and in a CSV's own order: for uses
+    /// that need no labels.
+    pub fn into_pictures(self) -> Vec<PathBuf> {
+        let mixed = !self.beside_classes.is_empty();
+        let items = self.items.into_iter().map(|item| item.path);
+        let mut pictures: Vec<PathBuf> = items.chain(self.beside_classes).collect();
+        if mixed {
+            pictures.sort_unstable();
+        }
+        pictures
     }
 }
 
@@ -128,7 +136,7 @@ fn list_folder(root: &Path) -> Result<Listing, Error> {
         listing.items.extend(top.pictures.into_iter().map(|path| Item { path, label: None }));
         return Ok(listing);
     }
-    listing.other_files += top.pictures.len();
+    listing.beside_classes = top.pictures;
     for (label, (folder, pictures)) in (0..).zip(classes) {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if pictures.is_empty() {

@@ -32,6 +32,10 @@ use crate::device::Device;
 /// scale of the whole path; levels nearest to `w/(0.75 c0)` measured best at 3 and 4 bit.
 pub const REFERENCE_FACTOR: f64 = 0.75;
 
+/// Above this number of levels nothing is gained by clipping, and the path starts at the min-max
+/// scale itself.
+const FEW_LEVELS: u32 = 16;
+
 /// What the paper leaves to the user.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -146,6 +150,7 @@ pub fn solve(
     let min_max = Alphabet::asymmetric(weights, channels, levels).scale;
     let reference = options
         .reference_factor
+        .map(|factor| if levels > FEW_LEVELS { 1.0 } else { factor })
         .map(|factor| min_max.iter().map(|&scale| (factor * scale) as f32).collect());
     let codes = initialization::run(device, &start, reference)?;
     let codes = start.to_layer_order(&codes);

@@ -49,7 +49,11 @@ fn a_flat_folder_has_no_labels() {
     let expected = own(&[("a.jpeg", None), ("b.JPG", None), ("c.PnG", None)]);
     assert_eq!(items(folder.path(), &listing), expected);
     assert_eq!(listing.other_files, 3);
-    assert!(listing.classes.is_empty() && listing.unreadable.is_empty() && !listing.is_labelled());
+    assert!(
+        listing.classes.is_empty()
+            && listing.unreadable.is_empty()
+            && listing.items.iter().all(|item| item.label.is_none())
+    );
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn sub_folders_are_classes() {
     assert_eq!(listing.classes, ["n01", "n02", "n03", "n10"]);
     assert_eq!(listing.empty_classes, ["n10"]);
     assert_eq!(listing.other_files, 2);
-    assert!(listing.is_labelled());
+    assert!(listing.items.iter().all(|item| item.label.is_some()));
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! Files that commands write: looked at before the work, written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Exit, Failure};
+
+/// Refuses an `output` that exists (unless `force`) or that is one of `inputs` (always), before any
+/// work is done for it; also one whose folder takes no new files.
+///
+/// # Errors
+/// A [`Failure`] of [`Exit::Io`] that says which it is.
+pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<(), Failure> {
+    let refuse =
+        |text: &str| Err(Failure::new(Exit::Io, "exists", format!("{}: {text}", output.display())));
+    if output.is_dir() {
+        return refuse("is a directory, expected the name of a file");
+    }
+    let directory = output.parent().filter(|directory| !directory.as_os_str().is_empty());
+    if directory.is_some_and(|directory| !directory.is_dir()) {
+        return refuse("its directory does not exist");
+    }
+    // Gone again at once.
+    tempfile::tempfile_in(directory.unwrap_or(Path::new(".")))
+        .map_err(|error| Failure::io(output, &error))?;
+    if output.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    if inputs.iter().any(|input| same_file(input, output)) {
+        return refuse("is an input of this command and will not be replaced");
+    }
+    if !force {
+        return refuse("exists already: choose another name or give --force");
+    }
+    Ok(())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if let (Ok(a), Ok(b)) = (fs::metadata(a), fs::metadata(b)) {
+            return a.dev() == b.dev() && a.ino() == b.ino();
+        }
+    }
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Writes a file whole or not at all: a temporary file beside `path`, flushed to disk, then renamed.
+///
+/// # Errors
+/// When writing fails, or `path` exists and `force` is not set; nothing is left behind then.
+pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".fresnel-").suffix(".partial");
+    #[cfg(unix)]
+    {
+        // The permissions of an ordinary new file, as the umask has it.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(&directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    if force {
+        file.persist(path).map_err(|error| error.error)?;
+    } else {
+        file.persist_noclobber(path).map_err(|error| error.error)?;
+    }
+    // Not every file system lets a directory be opened and synced; the rename has happened anyway.
+    let _ = File::open(&directory).and_then(|directory| directory.sync_all());
+    Ok(())
+}
