@@ -42,6 +42,7 @@ pub fn int8_agreement(
     Ok(100.0 * agreed as f64 / seen.max(1) as f64)
 }
 
-fn first_class(logits: &[f32]) -> Option<usize> {
+/// Index of the largest logit, the first among equals; `None` of no logits.
+pub fn first_class(logits: &[f32]) -> Option<usize> {
     (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)))
 }

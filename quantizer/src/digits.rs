@@ -7,6 +7,7 @@ use fresnel_runtime::image::{ColorMode, Image, Preprocessor};
 use fresnel_runtime::{Error, ErrorKind, Session};
 use safetensors::{Dtype, SafeTensors};
 
+use crate::agreement::first_class;
 use crate::import::{Checkpoint, FloatModel, HubConfig};
 
 const WEIGHTS: &[u8] = include_bytes!("../assets/digits/model.safetensors");
@@ -104,10 +105,7 @@ impl Digits {
         let correct = logits
             .chunks_exact(classes)
             .zip(&self.labels)
-            .filter(|(logits, label)| {
-                let best = (0..classes).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-                best == Some(usize::from(**label))
-            })
+            .filter(|(logits, label)| first_class(logits) == Some(usize::from(**label)))
             .count();
         Ok(100.0 * correct as f64 / self.len().max(1) as f64)
     }

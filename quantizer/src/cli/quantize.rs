@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use fresnel_kernels::{Isa, Pool};
 use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs, check_output};
-use fresnel_runtime::format::{Container, encode, size_bound, write};
+use fresnel_runtime::format::{TensorEntry, size_bound, write};
 use serde_json::json;
 
 use crate::algorithm::gptq::RoundingOrder;
@@ -300,7 +300,7 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         })?
     };
     let summary = write(&args.output, args.force, &finished.parts, &finished.tensors)?;
-    let bound = bound(&finished)?;
+    let bound = bound(&finished);
     report(
         args,
         &output,
@@ -311,10 +311,21 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     )
 }
 
-/// The arithmetic bound of the file's size.
-fn bound(finished: &Finished) -> Result<u64, Failure> {
-    let container = Container::from_bytes(encode(&finished.parts, &finished.tensors)?)?;
-    Ok(size_bound(&finished.parts.config, &container.manifest().tensors))
+/// The arithmetic bound of the file's size, which depends on names and encodings alone.
+fn bound(finished: &Finished) -> u64 {
+    let entries: Vec<TensorEntry> = finished
+        .tensors
+        .iter()
+        .map(|tensor| TensorEntry {
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            encoding: tensor.encoding,
+            offset: 0,
+            length: tensor.bytes.len() as u64,
+            crc32: 0,
+        })
+        .collect();
+    size_bound(&finished.parts.config, &entries)
 }
 
 fn report(
