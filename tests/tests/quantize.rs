@@ -135,6 +135,28 @@ fn options_of_the_method_reach_the_solver_and_the_file() {
 }
 
 #[test]
+fn one_plain_picture_is_enough_for_a_valid_model() {
+    let bench = Bench::new();
+    let picture = bench.path("plain.png");
+    image::RgbImage::from_pixel(64, 64, image::Rgb([124, 116, 104]))
+        .save(&picture)
+        .expect("a picture");
+    for variant in ["deit3_like", "average_pool", "no_position", "clip_like"] {
+        for method in ["gptq", "gptq-star", "beacon", "beacon-plus"] {
+            let model = fixture("tiny_variants").join(variant);
+            let (model, output) = (model.to_str().expect("a path"), bench.text("plain.fresnel"));
+            let picture = picture.to_str().expect("a path");
+            let flags = ["--bits", "2", "--device", "cpu", "--force", "--method", method];
+            fresnel(
+                &[&["quantize", model, "--calib", picture, "-o", &output], &flags[..]].concat(),
+            )
+            .success();
+            fresnel(&["verify", &output]).success();
+        }
+    }
+}
+
+#[test]
 fn better_solvers_leave_smaller_errors() {
     let bench = Bench::new();
     let mean = |method: &str| {

@@ -17,6 +17,10 @@ use fresnel_runtime::{Error, ErrorKind};
 
 use crate::device::{Device, read};
 
+/// A centred Gram matrix below this share of the energy of the mean may be rounding for the most part:
+/// sums of f32 products are off by 1e-7 of the whole, their eigenvalues by a multiple of that.
+const ROUNDING: f64 = 1e-3;
+
 /// Statistics of one layer's inputs, complete.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statistics {
@@ -125,10 +129,22 @@ impl Statistics {
 
     /// `G + lambda I` and `M + lambda I`, with `lambda` as a share of the mean of `G`'s diagonal:
     /// shrinks towards the float weights and makes `G` invertible.
+    ///
+    /// Inputs that never vary leave nothing but rounding in a centred `G`; there `lambda` is the
+    /// energy of their mean, so that the float weights decide.
     pub fn damped(mut self, share: f64) -> Self {
         let inputs = self.inputs;
-        let mean = (0..inputs).map(|j| self.column_energy(j)).sum::<f64>() / inputs.max(1) as f64;
-        let damping = share * mean;
+        let per_input = |sum: f64| sum / inputs.max(1) as f64;
+        let energy = per_input((0..inputs).map(|j| self.column_energy(j)).sum());
+        let of_mean =
+            per_input(self.rows * self.mean().iter().map(|mean| mean * mean).sum::<f64>());
+        let damping = if energy > ROUNDING * of_mean {
+            share * energy
+        } else if of_mean > 0.0 {
+            of_mean
+        } else {
+            1.0
+        };
         let matrices = [Some(&mut self.gram), self.cross.as_mut(), self.target_gram.as_mut()];
         for matrix in matrices.into_iter().flatten() {
             (0..inputs).for_each(|j| matrix[j * inputs + j] += damping);
