@@ -16,11 +16,12 @@
 
 use fresnel_runtime::Error;
 
+use super::QuantizedLinear;
 use super::alphabet::Alphabet;
+use super::beacon::ColumnOrder;
 use super::beacon::objective::{Problem, State};
 use super::beacon::refinement;
 use super::gptq::{RoundingOrder, Solver};
-use super::{QuantizedLinear, transpose};
 use crate::calibration::Statistics;
 use crate::device::{Device, read};
 use crate::linear_algebra::{CholeskyInverse, product};
@@ -63,15 +64,7 @@ pub struct Solution {
 impl Solution {
     /// The answer in the form that files store.
     pub fn into_linear(self) -> QuantizedLinear {
-        let outputs = self.scale.len();
-        let inputs = self.codes.len() / outputs.max(1);
-        QuantizedLinear {
-            inputs,
-            outputs,
-            codes: transpose(&self.codes, inputs, outputs),
-            scale: self.scale.iter().map(|&scale| scale as f32).collect(),
-            offset: self.offset.iter().map(|&offset| offset as f32).collect(),
-        }
+        QuantizedLinear::new(&self.codes, &self.scale, &self.offset)
     }
 }
 
@@ -115,14 +108,11 @@ pub fn solve(
         narrow.clone()
     };
     let min_max = Alphabet::asymmetric(&narrow, channels, levels);
-    let order: Vec<usize> = {
-        let mut order: Vec<usize> = (0..inputs).collect();
-        let energy = |j: &usize| damped.column_energy(*j);
-        order.sort_by(|a, b| energy(b).total_cmp(&energy(a)));
-        order
-    };
+    let order = ColumnOrder::Norm.orders(&damped).refinement;
     let gptq = Solver::new(device, &damped, RoundingOrder::DecreasingNorm, 0.0)?;
 
+    let scan = Problem::new(device, &deflated, &narrow, &min_max, &order);
+    let target = scan.target();
     let mut best = Start::none(channels, weights.len());
     for zero in [vec![f64::from(levels - 1) / 2.0; channels], min_max.zero.clone()] {
         for factor in SCALE_FACTORS {
@@ -133,20 +123,20 @@ pub fn solve(
                 zero: zero.clone(),
             };
             let codes = gptq.codes(&targets, &alphabet)?;
-            let problem = Problem::new(device, &deflated, &narrow, &alphabet, &order);
-            let state = problem.state(problem.upload_codes(&codes))?;
+            let problem = scan.on(&alphabet);
+            let state = problem.state(problem.upload_codes(&codes), &target)?;
             best.keep_better(&codes, &alphabet.zero, &objective(&state)?, channels);
         }
     }
 
-    let alphabet = Alphabet { levels, scale: min_max.scale, zero: best.zero.clone() };
-    let problem = Problem::new(device, &deflated, &narrow, &alphabet, &order);
+    let alphabet = Alphabet { zero: best.zero.clone(), ..min_max.clone() };
+    let problem = scan.on(&alphabet);
     let fit = Fit::new(device, &damped, weights, &narrow)?;
-    let mut state = problem.state(problem.upload_codes(&best.codes))?;
+    let mut state = problem.state(problem.upload_codes(&best.codes), &target)?;
     let mut relative_errors = vec![fit.relative_error(&state)?];
     for _ in 0..options.sweeps {
         let (next, changed) = refinement::sweep(device, &problem, state)?;
-        state = problem.state(next)?;
+        state = problem.state(next, &target)?;
         relative_errors.push(fit.relative_error(&state)?);
         if !changed {
             break;

@@ -12,6 +12,7 @@ use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
 use super::alphabet::Alphabet;
+use super::beacon::ColumnOrder;
 use super::beacon::block::ranges;
 use super::lanes::{LANES, gather, gather_row, groups, merge};
 use crate::calibration::Statistics;
@@ -52,11 +53,10 @@ impl Solver {
         damping: f64,
     ) -> Result<Self, Error> {
         let inputs = statistics.inputs();
-        let mut positions: Vec<usize> = (0..inputs).collect();
-        if order == RoundingOrder::DecreasingNorm {
-            let energy = |j: &usize| statistics.column_energy(*j);
-            positions.sort_by(|a, b| energy(b).total_cmp(&energy(a)));
-        }
+        let positions = match order {
+            RoundingOrder::Natural => (0..inputs).collect(),
+            RoundingOrder::DecreasingNorm => ColumnOrder::Norm.orders(statistics).refinement,
+        };
         let gram = statistics.gram_matrix();
         let mut matrix: Vec<f64> = positions
             .iter()

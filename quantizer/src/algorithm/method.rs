@@ -5,7 +5,7 @@ use fresnel_runtime::Error;
 use super::alphabet::Alphabet;
 use super::beacon::objective::Problem;
 use super::gptq::{RoundingOrder, Solver};
-use super::{QuantizedLinear, beacon, beacon_plus, rtn, transpose};
+use super::{QuantizedLinear, beacon, beacon_plus, rtn};
 use crate::calibration::{Statistics, StreamDifference, TokenWeights};
 use crate::device::Device;
 
@@ -187,7 +187,7 @@ impl Method {
         let gptq = |options: &GptqOptions, alphabet: Alphabet| {
             let solver = Solver::new(device, &centred, options.order, options.damping)?;
             let codes = solver.codes(&narrow, &alphabet)?;
-            fixed_grid(device, &centred, &narrow, alphabet, &codes)
+            fixed_grid(device, &centred, &narrow, &alphabet, &codes)
         };
         match self {
             Self::Rtn { symmetric } => Ok(Answer {
@@ -246,25 +246,16 @@ fn fixed_grid(
     device: &Device,
     statistics: &Statistics,
     weights: &[f32],
-    alphabet: Alphabet,
+    alphabet: &Alphabet,
     codes: &[u8],
 ) -> Result<Answer, Error> {
-    let (inputs, outputs) = (statistics.inputs(), alphabet.channels());
-    let order: Vec<usize> = (0..inputs).collect();
-    let problem = Problem::new(device, statistics, weights, &alphabet, &order);
-    let state = problem.state(problem.upload_codes(codes))?;
+    let order: Vec<usize> = (0..statistics.inputs()).collect();
+    let problem = Problem::new(device, statistics, weights, alphabet, &order);
+    let state = problem.state(problem.upload_codes(codes), &problem.target())?;
     let energy = statistics.target_energy(device, weights)?;
     let error = problem.relative_error(&state, &alphabet.scale, &energy)?;
-    drop(problem);
-    let offset = alphabet.scale.iter().zip(&alphabet.zero).map(|(c, z)| (-c * z) as f32).collect();
     Ok(Answer {
-        linear: QuantizedLinear {
-            inputs,
-            outputs,
-            codes: transpose(codes, inputs, outputs),
-            scale: alphabet.scale.iter().map(|&scale| scale as f32).collect(),
-            offset,
-        },
+        linear: QuantizedLinear::on_grid(codes, &alphabet.scale, &alphabet.zero),
         relative_errors: vec![error],
     })
 }

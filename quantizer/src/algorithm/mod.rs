@@ -33,6 +33,26 @@ pub struct QuantizedLinear {
 }
 
 impl QuantizedLinear {
+    /// From codes of N x C, one output channel per column, with scale and offset per channel.
+    pub fn new(codes: &[u8], scale: &[f64], offset: &[f64]) -> Self {
+        let outputs = scale.len();
+        let inputs = codes.len() / outputs.max(1);
+        let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        Self {
+            inputs,
+            outputs,
+            codes: transpose(codes, inputs, outputs),
+            scale: narrow(scale),
+            offset: narrow(offset),
+        }
+    }
+
+    /// As [`QuantizedLinear::new`], on a grid with zero points: `d = -c z`.
+    pub fn on_grid(codes: &[u8], scale: &[f64], zero: &[f64]) -> Self {
+        let offset: Vec<f64> = scale.iter().zip(zero).map(|(scale, zero)| -scale * zero).collect();
+        Self::new(codes, scale, &offset)
+    }
+
     /// The weights that the codes stand for, C x N row-major.
     pub fn dequantize(&self) -> Vec<f32> {
         self.codes

@@ -3,8 +3,8 @@
 //! `k = clip(round(w/c0 + z), 0, L-1)`, halves to even, in f64 so that a weight that lies exactly
 //! between two levels rounds the same way everywhere.
 
+use super::QuantizedLinear;
 use super::alphabet::Alphabet;
-use super::{QuantizedLinear, transpose};
 
 /// Codes of `weights` (N x C row-major) on `alphabet`, N x C row-major.
 pub fn codes(weights: &[f32], alphabet: &Alphabet) -> Vec<u8> {
@@ -23,17 +23,5 @@ pub fn codes(weights: &[f32], alphabet: &Alphabet) -> Vec<u8> {
 /// Quantizes `weights` (N x C row-major) on their min-max grid.
 pub fn quantize(weights: &[f32], channels: usize, levels: u32, symmetric: bool) -> QuantizedLinear {
     let alphabet = Alphabet::new(weights, channels, levels, symmetric);
-    let inputs = weights.len() / channels.max(1);
-    QuantizedLinear {
-        inputs,
-        outputs: channels,
-        codes: transpose(&codes(weights, &alphabet), inputs, channels),
-        scale: alphabet.scale.iter().map(|&scale| scale as f32).collect(),
-        offset: alphabet
-            .scale
-            .iter()
-            .zip(&alphabet.zero)
-            .map(|(&scale, &zero)| (-scale * zero) as f32)
-            .collect(),
-    }
+    QuantizedLinear::on_grid(&codes(weights, &alphabet), &alphabet.scale, &alphabet.zero)
 }

@@ -21,8 +21,8 @@ use fresnel_runtime::Error;
 
 use self::objective::Problem;
 pub use self::order::ColumnOrder;
+use super::QuantizedLinear;
 use super::alphabet::Alphabet;
-use super::{QuantizedLinear, transpose};
 use crate::calibration::Statistics;
 use crate::device::Device;
 
@@ -108,22 +108,8 @@ impl Solution {
     }
 
     /// The answer in the form that files store: C x N codes with scale and offset per channel.
-    pub fn into_linear(mut self) -> QuantizedLinear {
-        let outputs = self.scale.len();
-        let codes = self.phases.pop().map(|phase| phase.codes).unwrap_or_default();
-        let inputs = codes.len() / outputs.max(1);
-        QuantizedLinear {
-            inputs,
-            outputs,
-            codes: transpose(&codes, inputs, outputs),
-            scale: self.scale.iter().map(|&scale| scale as f32).collect(),
-            offset: self
-                .scale
-                .iter()
-                .zip(&self.alphabet.zero)
-                .map(|(&scale, &zero)| (-scale * zero) as f32)
-                .collect(),
-        }
+    pub fn into_linear(self) -> QuantizedLinear {
+        QuantizedLinear::on_grid(self.codes(), &self.scale, &self.alphabet.zero)
     }
 }
 
@@ -158,12 +144,13 @@ pub fn solve(
 
     let problem = Problem::new(device, statistics, weights, &alphabet, &orders.refinement);
     let energy = statistics.target_energy(device, weights)?;
+    let target = problem.target();
     let mut phases = Vec::new();
-    let mut state = problem.state(problem.upload_codes(&codes))?;
+    let mut state = problem.state(problem.upload_codes(&codes), &target)?;
     phases.push(problem.phase(&state, &energy)?);
     for _ in 0..options.sweeps {
         let (next, changed) = refinement::sweep(device, &problem, state)?;
-        state = problem.state(next)?;
+        state = problem.state(next, &target)?;
         phases.push(problem.phase(&state, &energy)?);
         if !changed {
             break;

@@ -110,14 +110,38 @@ impl<'a> Problem<'a> {
         self.device.matrix(permuted, self.inputs(), channels)
     }
 
-    /// Scores codes afresh, which also removes the rounding that updates have gathered.
+    /// `B = M W`, N x C: the same for all codes, so made once and given to [`Problem::state`].
+    pub fn target(&self) -> Tensor<2> {
+        self.cross_or_gram().clone().matmul(self.weights.clone())
+    }
+
+    /// The same matrices with another alphabet.
+    pub fn on<'b>(&self, alphabet: &'b Alphabet) -> Problem<'b>
+    where
+        'a: 'b,
+    {
+        let zero = alphabet.zero.iter().map(|&zero| zero as f32).collect();
+        Problem {
+            alphabet,
+            gram: self.gram.clone(),
+            cross: self.cross.clone(),
+            weights: self.weights.clone(),
+            zero: self.device.matrix(zero, 1, alphabet.channels()),
+            largest_energy: self.largest_energy,
+            order: self.order,
+            device: self.device.clone(),
+        }
+    }
+
+    /// Scores codes afresh, which also removes the rounding that updates have gathered; `target` is
+    /// [`Problem::target`].
     ///
     /// # Errors
     /// Fails when the device fails.
-    pub fn state(&self, codes: Tensor<2>) -> Result<State, Error> {
+    pub fn state(&self, codes: Tensor<2>, target: &Tensor<2>) -> Result<State, Error> {
         let q = codes.clone() - self.zero.clone();
         let h = self.gram.clone().matmul(q.clone());
-        let target = self.cross_or_gram().clone().matmul(self.weights.clone());
+        let target = target.clone();
         let s = (target.clone() * q.clone()).sum_dim(0);
         let n = (q * h.clone()).sum_dim(0);
         Ok(State { codes, h, target, s, n })
