@@ -206,6 +206,19 @@ fn calibration_images_that_are_none() {
 }
 
 #[test]
+fn a_calibration_image_is_never_the_output() {
+    let scratch = Scratch::new();
+    let picture = scratch.text("picture.png");
+    image::RgbImage::new(32, 32).save(&picture).expect("a picture");
+    let before = fs::read(&picture).expect("a picture");
+    let (model, folder) = (scratch.text(""), scratch.text(""));
+    let flags = ["--bits", "2", "--device", "cpu", "--calib", &folder, "--force"];
+    fresnel(&[&["quantize", &model, "-o", &picture], &flags[..]].concat())
+        .assert_fails(IO, &["picture.png", "is an input"]);
+    assert!(fs::read(&picture).expect("a picture") == before, "the image changed");
+}
+
+#[test]
 fn an_output_that_exists_or_cannot_be_written() {
     let scratch = Scratch::new();
     fs::write(scratch.path("out.fresnel"), "precious").expect("written");

@@ -283,6 +283,9 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         )?),
         _ => None,
     };
+    let images = calibration.as_ref().map_or(&[][..], CalibrationImages::files);
+    let images: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
+    check_output(&args.output, &images, args.force)?;
     let device =
         if recipe.needs_calibration() { Device::open(args.device)? } else { Device::cpu() };
     if recipe.needs_calibration() {
