@@ -18,35 +18,78 @@ use crate::device::Device;
 use crate::import::FloatModel;
 use crate::model_file::{code_tensors, float_tensor, round_to_stored};
 use crate::vit::{Block, BlockLinear, Embedding};
-use crate::widths::StoredWidth;
+use crate::widths::{LayerWidths, StoredWidth};
 
-/// What happened to one layer.
+/// One layer in codes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LayerReport {
+pub struct QuantizedLayer {
     /// timm's name of the weight.
     pub name: String,
-    /// Stored width.
-    pub width: StoredWidth,
+    /// The weight's shape in the model.
+    pub shape: Vec<u32>,
+    /// Width of the codes.
+    pub width: CodeWidth,
+    /// Codes, scales and offsets as the file stores them.
+    pub linear: QuantizedLinear,
     /// `||X_t W - X~ W^|| / ||X_t W||` on the calibration images after the initialization and after
     /// each sweep; empty for data-free methods.
     pub relative_errors: Vec<f64>,
 }
 
-/// A quantized model, ready to be written.
-#[derive(Debug)]
+/// A quantized model in memory.
+#[derive(Debug, Clone, Default)]
 pub struct QuantizedModel {
-    /// Every tensor of the file.
-    pub tensors: Vec<TensorData<'static>>,
-    /// One entry per quantized layer, in the order of quantization.
-    pub layers: Vec<LayerReport>,
+    /// Every layer in codes, in the order of quantization.
+    pub layers: Vec<QuantizedLayer>,
+    /// Float tensors that differ from the checkpoint's, by timm name.
+    pub replaced: BTreeMap<String, Vec<f32>>,
     /// Time spent on forward passes and Gram matrices.
     pub statistics_time: Duration,
     /// Time spent on choosing codes.
     pub solver_time: Duration,
 }
 
-/// Quantizes the linear layers of all blocks to `width` with `method`, and the patch embedding and
-/// the head to `edge` with round to nearest.
+impl QuantizedModel {
+    /// Every tensor of the file; float tensors in 16 bits where that costs no accuracy, edges that
+    /// are not in codes in `edge`.
+    ///
+    /// # Errors
+    /// Fails when a value is not finite, naming the tensor.
+    pub fn tensors(
+        &self,
+        model: &FloatModel,
+        edge: StoredWidth,
+    ) -> Result<Vec<TensorData<'static>>, Error> {
+        let mut tensors = Vec::new();
+        for spec in model.config.tensors() {
+            if let Some(layer) = self.layers.iter().find(|layer| layer.name == spec.name) {
+                tensors.extend(code_tensors(&spec.name, &spec.shape, layer.width, &layer.linear)?);
+                continue;
+            }
+            let full = spec.role == Role::Edge && edge == StoredWidth::Float32;
+            let values = self.replaced.get(&spec.name).map_or(values(model, &spec), Vec::as_slice);
+            tensors.push(float_tensor(&spec.name, &spec.shape, values, full)?);
+        }
+        Ok(tensors)
+    }
+
+    /// Rounds the grid to what the file stores, and takes the layer in.
+    fn store(
+        &mut self,
+        spec: &TensorSpec,
+        width: CodeWidth,
+        mut linear: QuantizedLinear,
+        relative_errors: Vec<f64>,
+    ) -> Result<&QuantizedLinear, Error> {
+        round_to_stored(&mut linear).map_err(|error| error.at_tensor(&spec.name))?;
+        let (name, shape) = (spec.name.clone(), spec.shape.clone());
+        self.layers.push(QuantizedLayer { name, shape, width, linear, relative_errors });
+        Ok(&self.layers[self.layers.len() - 1].linear)
+    }
+}
+
+/// Quantizes the linear layers of all blocks to their `widths` with `method`, and the patch
+/// embedding and the head to `edge` with round to nearest.
 ///
 /// `progress` is told of every finished step: one per calibration image embedded and one per layer.
 ///
@@ -56,55 +99,40 @@ pub struct QuantizedModel {
 pub fn quantize(
     model: &FloatModel,
     (method, statistics): (&Method, &StatisticsOptions),
-    (width, edge): (CodeWidth, StoredWidth),
+    (widths, edge): (&LayerWidths, StoredWidth),
     calibration: Option<&CalibrationImages>,
     device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<QuantizedModel, Error> {
-    let mut result = QuantizedModel {
-        tensors: Vec::new(),
-        layers: Vec::new(),
-        statistics_time: Duration::ZERO,
-        solver_time: Duration::ZERO,
-    };
-    let mut patch_embedding = None;
-    for spec in model.config.tensors().iter().filter(|spec| spec.role == Role::Edge) {
-        let StoredWidth::Codes(edge_width) = edge else {
-            let full = edge == StoredWidth::Float32;
-            result.tensors.push(float_tensor(&spec.name, &spec.shape, values(model, spec), full)?);
-            continue;
-        };
-        let linear = rtn::quantize(&columns(model, spec), outputs(spec), levels(edge_width), false);
-        let linear = store(&mut result, spec, edge_width, linear, Vec::new())?;
-        if spec.name.starts_with("patch_embed") {
-            patch_embedding = Some(linear);
+    let mut result = QuantizedModel::default();
+    let specs = model.config.tensors();
+    if let StoredWidth::Codes(edge) = edge {
+        for spec in specs.iter().filter(|spec| spec.role == Role::Edge) {
+            let linear = rtn::quantize(&columns(model, spec), outputs(spec), levels(edge), false);
+            result.store(spec, edge, linear, Vec::new())?;
         }
     }
-    let mut biases = Biases::new();
     if let Method::Rtn { symmetric } = method {
-        for spec in model.config.tensors().iter().filter(|spec| spec.role == Role::Linear) {
+        for spec in specs.iter().filter(|spec| spec.role == Role::Linear) {
+            let width = widths.of(&spec.name);
             let linear =
                 rtn::quantize(&columns(model, spec), outputs(spec), levels(width), *symmetric);
-            store(&mut result, spec, width, linear, Vec::new())?;
+            result.store(spec, width, linear, Vec::new())?;
             progress(1);
         }
-    } else {
-        let images = calibration.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Input,
-                format!(
-                    "{} needs calibration images: give a folder or a csv with --calib",
-                    method.name()
-                ),
-            )
-        })?;
-        let sequential = Sequential { model, width, method, statistics, device };
-        biases = sequential.run(images, patch_embedding.as_ref(), &mut result, &mut progress)?;
+        return Ok(result);
     }
-    for spec in model.config.tensors().iter().filter(|spec| spec.role == Role::Other) {
-        let values = biases.get(&spec.name).map_or(values(model, spec), Vec::as_slice);
-        result.tensors.push(float_tensor(&spec.name, &spec.shape, values, false)?);
-    }
+    let images = calibration.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Input,
+            format!(
+                "{} needs calibration images: give a folder or a csv with --calib",
+                method.name()
+            ),
+        )
+    })?;
+    let sequential = Sequential { model, specs: &specs, widths, method, statistics, device };
+    sequential.run(images, &mut result, &mut progress)?;
     Ok(result)
 }
 
@@ -122,13 +150,11 @@ pub fn steps(
     }
 }
 
-/// Biases that a method changed, by timm name.
-type Biases = BTreeMap<String, Vec<f32>>;
-
 /// Layer after layer through the blocks, the residual streams walking along.
 struct Sequential<'a> {
     model: &'a FloatModel,
-    width: CodeWidth,
+    specs: &'a [TensorSpec],
+    widths: &'a LayerWidths,
     method: &'a Method,
     statistics: &'a StatisticsOptions,
     device: &'a Device,
@@ -138,17 +164,17 @@ impl Sequential<'_> {
     fn run(
         &self,
         images: &CalibrationImages,
-        patch_embedding: Option<&QuantizedLinear>,
         result: &mut QuantizedModel,
         progress: &mut impl FnMut(usize),
-    ) -> Result<Biases, Error> {
+    ) -> Result<(), Error> {
         let (config, weights) = (&self.model.config, &self.model.weights);
         let on_quantized = self.statistics.calibrate_on == CalibrateOn::Quantized;
         let embedded = Instant::now();
         let float_embedding = Embedding::load(self.device, weights, config);
         let mut embedding = float_embedding.clone();
-        if let (true, Some(linear)) = (on_quantized, patch_embedding) {
-            embedding.set_patch_weight(self.upload(linear));
+        let patch = result.layers.iter().find(|layer| layer.name.starts_with("patch_embed"));
+        if let (true, Some(layer)) = (on_quantized, patch) {
+            embedding.set_patch_weight(self.upload(&layer.linear));
         }
         let mut walk = Walk::begin(self.device, &embedding, images, &mut *progress)?;
         let mut float_walk = if self.statistics.needs_float_walk() {
@@ -157,7 +183,6 @@ impl Sequential<'_> {
             None
         };
         result.statistics_time += embedded.elapsed();
-        let mut biases = Biases::new();
         for index in 0..config.depth as usize {
             let float_block = Block::load(self.device, weights, config, index);
             let mut block = float_block.clone();
@@ -178,7 +203,8 @@ impl Sequential<'_> {
                 if let Some(change) = change.bias {
                     let name = format!("{name}.bias");
                     let bias = weights.get(&name).map_or(&[][..], |tensor| &tensor.values);
-                    biases.insert(name, bias.iter().zip(change).map(|(a, b)| a + b).collect());
+                    let bias = bias.iter().zip(change).map(|(a, b)| a + b).collect();
+                    result.replaced.insert(name, bias);
                 }
                 walk.pass(&block, layer);
                 if let Some(walk) = &mut float_walk {
@@ -188,7 +214,7 @@ impl Sequential<'_> {
                 progress(1);
             }
         }
-        Ok(biases)
+        Ok(())
     }
 
     /// Gathers one layer's statistics, quantizes it and puts it into `result`.
@@ -200,7 +226,6 @@ impl Sequential<'_> {
         float_walk: Option<(&Walk, &Block)>,
         result: &mut QuantizedModel,
     ) -> Result<Changed, Error> {
-        let config = &self.model.config;
         let gathered = Instant::now();
         let options = Gathering {
             error_correction: self.statistics.error_correction,
@@ -208,25 +233,26 @@ impl Sequential<'_> {
             stream_difference: self.statistics.stream_correction > 0.0,
         };
         let (statistics, difference) =
-            streams::gather((self.device, config), walk, float_walk, layer, options)?;
+            streams::gather((self.device, &self.model.config), walk, float_walk, layer, options)?;
         result.statistics_time += gathered.elapsed();
 
         let solved = Instant::now();
         let weight_name = format!("{name}.weight");
         let spec =
-            config.tensors().into_iter().find(|spec| spec.name == weight_name).ok_or_else(
-                || Error::new(ErrorKind::Invalid, "the configuration lacks this tensor"),
-            )?;
-        let weights = columns(self.model, &spec);
+            self.specs.iter().find(|spec| spec.name == weight_name).ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, "the configuration lacks this tensor")
+            })?;
+        let weights = columns(self.model, spec);
+        let width = self.widths.of(&weight_name);
         let problem = Layer {
             weights: &weights,
             statistics: &statistics,
             stream: difference.as_ref().map(|d| (d, self.statistics.stream_correction)),
             has_bias: walk.1.linear(layer).bias.is_some(),
-            levels: levels(self.width),
+            levels: levels(width),
         };
         let answer = self.method.solve(self.device, &problem)?;
-        let linear = store(result, &spec, self.width, answer.linear, answer.relative_errors)?;
+        let linear = result.store(spec, width, answer.linear, answer.relative_errors)?.clone();
         let dequantized = transpose(&linear.dequantize(), linear.outputs, linear.inputs);
         let bias = self.method.bias_change(&problem, &dequantized);
         result.solver_time += solved.elapsed();
@@ -243,21 +269,6 @@ impl Sequential<'_> {
 struct Changed {
     linear: QuantizedLinear,
     bias: Option<Vec<f32>>,
-}
-
-/// Rounds the grid to what the file stores, and puts the layer into `result`.
-fn store(
-    result: &mut QuantizedModel,
-    spec: &TensorSpec,
-    width: CodeWidth,
-    mut linear: QuantizedLinear,
-    relative_errors: Vec<f64>,
-) -> Result<QuantizedLinear, Error> {
-    round_to_stored(&mut linear).map_err(|error| error.at_tensor(&spec.name))?;
-    result.tensors.extend(code_tensors(&spec.name, &spec.shape, width, &linear)?);
-    let (name, width) = (spec.name.clone(), StoredWidth::Codes(width));
-    result.layers.push(LayerReport { name, width, relative_errors });
-    Ok(linear)
 }
 
 fn levels(width: CodeWidth) -> u32 {

@@ -11,8 +11,8 @@ use crate::calibration::CalibrationImages;
 use crate::device::{Device, DeviceKind};
 use crate::import::FloatModel;
 use crate::model_file::float_tensors;
-use crate::pipeline::{self, LayerReport};
-use crate::widths::StoredWidth;
+use crate::pipeline::{self, QuantizedLayer};
+use crate::widths::{LayerWidths, StoredWidth};
 
 /// Everything that determines a file besides the model and the images.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ pub struct Finished {
     /// All tensors.
     pub tensors: Vec<TensorData<'static>>,
     /// One entry per quantized layer.
-    pub layers: Vec<LayerReport>,
+    pub layers: Vec<QuantizedLayer>,
     /// Seconds of forward passes and Gram matrices, and of choosing codes.
     pub seconds: [f64; 2],
 }
@@ -87,14 +87,15 @@ impl Recipe {
         let quantized = pipeline::quantize(
             model,
             (&self.method, &self.statistics),
-            (width, self.edge_bits),
+            (&LayerWidths::uniform(width), self.edge_bits),
             calibration,
             device,
             progress,
         )?;
+        let tensors = quantized.tensors(model, self.edge_bits)?;
         if let Some(images) = calibration {
             parts.provenance.push(("calibration_sha256".to_owned(), images.sha256()?));
-            let unmeasured = Model::from_bytes(encode(&parts, &quantized.tensors)?)?;
+            let unmeasured = Model::from_bytes(encode(&parts, &tensors)?)?;
             if unmeasured.config().num_classes > 0 {
                 let agreement = int8_agreement(&unmeasured, images, threads)?;
                 parts.measured.push((INT8_AGREEMENT.to_owned(), agreement));
@@ -102,7 +103,7 @@ impl Recipe {
         }
         Ok(Finished {
             parts,
-            tensors: quantized.tensors,
+            tensors,
             layers: quantized.layers,
             seconds: [quantized.statistics_time, quantized.solver_time]
                 .map(|time| time.as_secs_f64()),

@@ -1,5 +1,6 @@
 //! How many bits a weight takes in the file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -57,5 +58,26 @@ impl FromStr for StoredWidth {
             .find(|(_, name)| *name == text)
             .map(|(width, _)| *width)
             .ok_or_else(|| format!("expected one of 1.58, 2, 3, 4, 8, 16, 32, found `{text}`"))
+    }
+}
+
+/// The width of every linear layer of the blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerWidths {
+    /// Width of the layers that are not named.
+    pub uniform: CodeWidth,
+    /// Widths of single layers, by timm's name of the weight.
+    pub named: BTreeMap<String, CodeWidth>,
+}
+
+impl LayerWidths {
+    /// The same width everywhere.
+    pub fn uniform(width: CodeWidth) -> Self {
+        Self { uniform: width, named: BTreeMap::new() }
+    }
+
+    /// The width of the weight called `name`.
+    pub fn of(&self, name: &str) -> CodeWidth {
+        self.named.get(name).copied().unwrap_or(self.uniform)
     }
 }

@@ -1,10 +1,13 @@
 //! The float model in the runtime against timm's own logits, through the command line.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use fresnel_quantizer::device::read;
+use fresnel_quantizer::import::{self, Source};
+use fresnel_quantizer::vit::Vit;
 use fresnel_tests::programs::fresnel;
-use fresnel_tests::{fixture, real_data};
+use fresnel_tests::{devices, fixture, real_data};
 use safetensors::SafeTensors;
 
 /// Largest difference to timm, as a share of the largest logit.
@@ -46,17 +49,41 @@ fn assert_reproduces(folder: &Path, reference: &Path) {
     assert!(relative <= TOLERANCE, "{}: off by {relative:e}", folder.display());
 }
 
-#[test]
-fn small_models_of_every_kind_reproduce_timm() {
-    let variants = fixture("tiny_variants");
-    let mut folders: Vec<_> = fs::read_dir(&variants)
+fn tiny_variants() -> Vec<PathBuf> {
+    let mut folders: Vec<_> = fs::read_dir(fixture("tiny_variants"))
         .expect("fixtures")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.is_dir())
         .collect();
     folders.sort();
     assert!(folders.len() >= 3, "{} variants", folders.len());
-    for folder in folders {
+    folders
+}
+
+/// The forward pass that calibration and tuning use, on every device of the host.
+#[test]
+fn the_quantizers_own_forward_pass_reproduces_timm() {
+    for folder in tiny_variants() {
+        let source = Source::locate(&folder, None).expect("a checkpoint");
+        let model = import::load(&source).expect("a model");
+        let reference = folder.join("reference.safetensors");
+        let (pixels, expected) = (tensor(&reference, "input"), tensor(&reference, "logits"));
+        let images = expected.len() / model.config.output_features() as usize;
+        for device in devices("the quantizer's forward pass") {
+            let vit = Vit::load(&device, &model);
+            let stream = vit.embedding.forward(&device, pixels.clone(), images);
+            let found = read(vit.logits(stream)).expect("logits");
+            let difference: Vec<f32> = found.iter().zip(&expected).map(|(a, b)| a - b).collect();
+            let relative = largest(&difference) / largest(&expected);
+            println!("{} on {device}: {relative:.1e}", folder.display());
+            assert!(relative <= TOLERANCE, "{} on {device}: {relative:e}", folder.display());
+        }
+    }
+}
+
+#[test]
+fn small_models_of_every_kind_reproduce_timm() {
+    for folder in tiny_variants() {
         assert_reproduces(&folder, &folder.join("reference.safetensors"));
     }
 }

@@ -339,7 +339,7 @@ fn report(
     (file_bytes, bound_bytes): (u64, u64),
     seconds: f64,
 ) -> Result<(), Failure> {
-    let error = |layer: &crate::pipeline::LayerReport| layer.relative_errors.last().copied();
+    let error = |layer: &crate::pipeline::QuantizedLayer| layer.relative_errors.last().copied();
     if output.json() {
         let layers: Vec<_> = finished
             .layers
@@ -347,7 +347,7 @@ fn report(
             .map(|layer| {
                 json!({
                     "name": layer.name,
-                    "bits": layer.width.name(),
+                    "bits": StoredWidth::Codes(layer.width).name(),
                     "relative_error": error(layer),
                     "relative_error_per_sweep": layer.relative_errors,
                 })
@@ -371,7 +371,8 @@ fn report(
         if let Some(error) = error(layer) {
             output.line(format_args!(
                 "{:<28} {:>4} bit  relative error {error:.4}",
-                layer.name, layer.width
+                layer.name,
+                StoredWidth::Codes(layer.width)
             ))?;
         }
     }

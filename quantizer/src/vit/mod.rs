@@ -2,19 +2,56 @@
 //!
 //! Calibration needs the inputs of each linear layer, so the forward pass is offered in pieces:
 //! [`Embedding`] makes the residual stream, and a [`Block`] is walked from one linear layer to the
-//! next. Token rows are kept flat, `[images * tokens, features]`.
+//! next; [`Head`] turns the last stream into logits. [`Vit`] is all of them together. Token rows are
+//! kept flat, `[images * tokens, features]`.
 
 mod block;
 mod embedding;
+mod head;
 
 pub use block::{Block, BlockLinear};
 pub use embedding::Embedding;
+pub use head::Head;
 
 use burn::tensor::Tensor;
 use burn::tensor::module::layer_norm;
 
 use crate::device::Device;
-use crate::import::Checkpoint;
+use crate::import::{Checkpoint, FloatModel};
+
+/// A whole model on a device.
+#[derive(Debug, Clone)]
+pub struct Vit {
+    /// Pixels to residual stream.
+    pub embedding: Embedding,
+    /// The blocks, first to last.
+    pub blocks: Vec<Block>,
+    /// Residual stream to logits.
+    pub head: Head,
+}
+
+impl Vit {
+    /// Uploads a float model.
+    pub fn load(device: &Device, model: &FloatModel) -> Self {
+        let (weights, config) = (&model.weights, &model.config);
+        Self {
+            embedding: Embedding::load(device, weights, config),
+            blocks: (0..config.depth as usize)
+                .map(|index| Block::load(device, weights, config, index))
+                .collect(),
+            head: Head::load(device, weights, config),
+        }
+    }
+
+    /// Logits of embedded images (`[images * tokens, D]`), one row per image.
+    pub fn logits(&self, stream: Tensor<2>) -> Tensor<2> {
+        let stream = self.blocks.iter().fold(stream, |stream, block| {
+            let heads = block.projection_input(stream.clone());
+            block.after_mlp(block.after_attention(stream, heads))
+        });
+        self.head.forward(stream)
+    }
+}
 
 /// Layer normalization over the last dimension.
 #[derive(Debug, Clone)]
