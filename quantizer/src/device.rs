@@ -4,10 +4,12 @@
 //! DX12), `cpu` is burn's pure-Rust flex backend.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 use fresnel_runtime::{Error, ErrorKind};
+use rayon::prelude::*;
 
 /// Which device the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -95,6 +97,33 @@ impl Device {
     /// CPU or GPU.
     pub fn kind(&self) -> DeviceKind {
         self.kind
+    }
+
+    /// The same device, recording operations for gradients.
+    pub fn autodiff(&self) -> Self {
+        Self { burn: self.burn.clone().autodiff(), ..self.clone() }
+    }
+
+    /// How many pieces of work [`Device::map`] has in hand at a time.
+    pub fn lanes(&self) -> usize {
+        match self.kind {
+            DeviceKind::Cpu => rayon::current_num_threads(),
+            DeviceKind::Gpu => 1,
+        }
+    }
+
+    /// Does independent pieces of work, results in order. On the CPU they run side by side: burn's
+    /// flex backend computes elementwise operations on the calling thread alone, so that only whole
+    /// batches keep all cores busy. A GPU takes them one after the other.
+    pub fn map<T: Send>(
+        &self,
+        pieces: Range<usize>,
+        work: impl Fn(usize) -> T + Send + Sync,
+    ) -> Vec<T> {
+        match self.kind {
+            DeviceKind::Cpu => pieces.into_par_iter().map(work).collect(),
+            DeviceKind::Gpu => pieces.map(work).collect(),
+        }
     }
 
     /// Uploads a matrix of `rows` x `columns` row-major values.

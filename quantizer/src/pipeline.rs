@@ -12,13 +12,16 @@ use fresnel_runtime::{Error, ErrorKind};
 
 use crate::algorithm::method::{CalibrateOn, Layer, Method, StatisticsOptions};
 use crate::algorithm::{QuantizedLinear, rtn, transpose};
-use crate::calibration::CalibrationImages;
+use crate::calibration::{CalibrationImages, LayerWeights, TokenWeights, WeightTable, fisher};
 use crate::calibration::streams::{self, Gathering, Walk};
 use crate::device::Device;
 use crate::import::FloatModel;
 use crate::model_file::{code_tensors, float_tensor, round_to_stored};
 use crate::vit::{Block, BlockLinear, Embedding};
 use crate::widths::{LayerWidths, StoredWidth};
+
+/// Draws the labels of the Fisher information.
+const FISHER_SEED: u64 = 0;
 
 /// One layer in codes.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,15 +185,17 @@ impl Sequential<'_> {
         } else {
             None
         };
+        let token_weights = self.token_weights(images, float_walk.as_ref())?;
         result.statistics_time += embedded.elapsed();
         for index in 0..config.depth as usize {
             let float_block = Block::load(self.device, weights, config, index);
             let mut block = float_block.clone();
             for layer in BlockLinear::ALL {
                 let name = format!("blocks.{index}.{}", layer.name());
+                let weights_here = token_weights.layer(index, layer);
                 let float_walk_here = float_walk.as_ref().map(|walk| (walk, &float_block));
                 let change = self
-                    .layer(&name, layer, (&walk, &block), float_walk_here, result)
+                    .layer(&name, layer, weights_here, (&walk, &block), float_walk_here, result)
                     .map_err(|error| error.at_tensor(format!("{name}.weight")))?;
                 let walked = Instant::now();
                 if on_quantized {
@@ -206,9 +211,9 @@ impl Sequential<'_> {
                     let bias = bias.iter().zip(change).map(|(a, b)| a + b).collect();
                     result.replaced.insert(name, bias);
                 }
-                walk.pass(&block, layer);
+                walk.pass(self.device, &block, layer);
                 if let Some(walk) = &mut float_walk {
-                    walk.pass(&float_block, layer);
+                    walk.pass(self.device, &float_block, layer);
                 }
                 result.statistics_time += walked.elapsed();
                 progress(1);
@@ -217,11 +222,41 @@ impl Sequential<'_> {
         Ok(())
     }
 
+    /// How much each token counts; `float_walk` stands before the first block of the float model.
+    fn token_weights(
+        &self,
+        images: &CalibrationImages,
+        float_walk: Option<&Walk>,
+    ) -> Result<WeightTable, Error> {
+        match self.statistics.token_weights {
+            TokenWeights::Uniform => Ok(WeightTable::Uniform),
+            TokenWeights::ClassToken(factor) => {
+                Ok(WeightTable::class_token(&self.model.config, factor))
+            }
+            TokenWeights::Fisher => {
+                let embedded;
+                let walk = match float_walk {
+                    Some(walk) => walk,
+                    None => {
+                        let (weights, config) = (&self.model.weights, &self.model.config);
+                        let embedding = Embedding::load(self.device, weights, config);
+                        embedded = Walk::begin(self.device, &embedding, images, |_| {})?;
+                        &embedded
+                    }
+                };
+                let information =
+                    fisher::information(self.model, walk, self.device, FISHER_SEED, |_| {})?;
+                Ok(WeightTable::fisher(&information))
+            }
+        }
+    }
+
     /// Gathers one layer's statistics, quantizes it and puts it into `result`.
     fn layer(
         &self,
         name: &str,
         layer: BlockLinear,
+        token_weights: LayerWeights,
         walk: (&Walk, &Block),
         float_walk: Option<(&Walk, &Block)>,
         result: &mut QuantizedModel,
@@ -229,7 +264,7 @@ impl Sequential<'_> {
         let gathered = Instant::now();
         let options = Gathering {
             error_correction: self.statistics.error_correction,
-            token_weights: self.statistics.token_weights,
+            token_weights,
             stream_difference: self.statistics.stream_correction > 0.0,
         };
         let (statistics, difference) =

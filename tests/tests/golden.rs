@@ -14,9 +14,10 @@ use fresnel_quantizer::algorithm::method::Layer;
 use fresnel_quantizer::algorithm::rtn;
 use fresnel_quantizer::algorithm::{Method, beacon_plus};
 use fresnel_quantizer::calibration::{
-    Accumulator, Batch, Statistics, StreamDifference, TokenWeights,
+    Accumulator, Batch, DifferenceProducts, Statistics, StreamDifference, WeightTable,
 };
 use fresnel_quantizer::device::Device;
+use fresnel_quantizer::vit::BlockLinear;
 use fresnel_tests::{devices, fixture};
 use serde_json::Value;
 
@@ -87,7 +88,8 @@ impl Case {
         let inputs = self.upload(device, if correction { "Xt" } else { "X" }, "N");
         let target = correction.then(|| self.upload(device, "X", "N"));
         let mut sums = Accumulator::new(self.size("N"), correction);
-        sums.add(Batch { inputs, target, weights: None }).expect("statistics");
+        let batch = Batch { inputs, target, weights: None };
+        sums.add(&batch.products().expect("statistics"));
         sums.finish()
     }
 
@@ -301,12 +303,13 @@ fn token_weights_partial_error_correction_and_stream_correction() {
                 target: Some(target),
                 weights: Some(weights.clone()),
             };
-            sums.add(batch).expect("statistics");
+            sums.add(&batch.products().expect("statistics"));
             let statistics = sums.finish();
             let stream = (!case.fields["r"].is_null()).then(|| {
                 let difference = case.upload(&device, "r", "C") - case.upload(&device, "rq", "C");
                 let mut sums = StreamDifference::new(case.size("N"), case.size("C"));
-                sums.add(inputs, difference, Some(weights)).expect("statistics");
+                let products = DifferenceProducts::new(inputs, difference, Some(weights));
+                sums.add(&products.expect("statistics"));
                 sums
             });
             let centred = statistics.clone().centred();
@@ -344,9 +347,26 @@ fn the_class_token_counts_as_often_as_asked() {
         .expect("a configuration");
     let factor = case.fields["class_factor"].as_f64().expect("a factor");
     let device = Device::cpu();
-    let rows = TokenWeights::ClassToken(factor).rows(&device, &config, images).expect("weights");
-    let found = fresnel_quantizer::device::read(rows).expect("values");
+    let found = |table: WeightTable| {
+        let rows = table.layer(0, BlockLinear::Qkv).rows(&device, 0, images * tokens)?;
+        let values = fresnel_quantizer::device::read(rows).expect("values");
+        Some(values.into_iter().map(f64::from).collect::<Vec<f64>>())
+    };
+    let weights = found(WeightTable::class_token(&config, factor)).expect("weights");
+    assert_close("class token weights", &weights, &case.numbers("weights"));
+    assert!(found(WeightTable::Uniform).is_none());
+}
+
+#[test]
+fn fisher_weights_are_those_of_the_reference() {
+    let case = cases("stats_fisher").remove(0);
+    let information: Vec<f32> =
+        case.numbers("grad_sq").into_iter().map(|value| value as f32).collect();
+    let device = Device::cpu();
+    let rows = information.len();
+    let table = WeightTable::fisher(&[information]);
+    let weights = table.layer(0, BlockLinear::Qkv).rows(&device, 0, rows).expect("weights");
+    let found = fresnel_quantizer::device::read(weights).expect("values");
     let found: Vec<f64> = found.into_iter().map(f64::from).collect();
-    assert_close("class token weights", &found, &case.numbers("weights"));
-    assert!(TokenWeights::Uniform.rows(&device, &config, images).is_none());
+    assert_close("Fisher weights", &found, &case.numbers("weights"));
 }

@@ -1,5 +1,6 @@
 //! Calibration: images through the model, layer by layer, and the statistics that solvers need.
 
+pub mod fisher;
 pub mod images;
 pub mod statistics;
 pub mod stream_correction;
@@ -7,6 +8,6 @@ pub mod streams;
 pub mod token_weights;
 
 pub use images::CalibrationImages;
-pub use statistics::{Accumulator, Batch, Statistics};
-pub use stream_correction::StreamDifference;
-pub use token_weights::TokenWeights;
+pub use statistics::{Accumulator, Batch, Products, Statistics};
+pub use stream_correction::{DifferenceProducts, StreamDifference};
+pub use token_weights::{LayerWeights, TokenWeights, WeightTable};

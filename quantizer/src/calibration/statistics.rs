@@ -230,6 +230,53 @@ pub struct Batch {
     pub weights: Option<Tensor<2>>,
 }
 
+impl Batch {
+    /// The batch's own products, read back from the device.
+    ///
+    /// # Errors
+    /// Fails when the device fails.
+    pub fn products(self) -> Result<Products, Error> {
+        let Batch { inputs, target, weights } = self;
+        let weighted = |rows: Tensor<2>| match &weights {
+            Some(weights) => rows * weights.clone(),
+            None => rows,
+        };
+        let [rows, _] = inputs.dims();
+        let weighted_inputs = weighted(inputs.clone());
+        let sums = read(weighted_inputs.clone().sum_dim(0))?;
+        let transposed = weighted_inputs.transpose();
+        let gram = read(transposed.clone().matmul(inputs))?;
+        let target = match target {
+            Some(target) => {
+                let weighted_target = weighted(target.clone());
+                Some(TargetProducts {
+                    sums: read(weighted_target.clone().sum_dim(0))?,
+                    cross: read(transposed.matmul(target.clone()))?,
+                    gram: read(weighted_target.transpose().matmul(target))?,
+                })
+            }
+            None => None,
+        };
+        Ok(Products { rows: rows as f64, sums, gram, target })
+    }
+}
+
+/// One batch's share of a layer's statistics.
+#[derive(Debug)]
+pub struct Products {
+    rows: f64,
+    sums: Vec<f32>,
+    gram: Vec<f32>,
+    target: Option<TargetProducts>,
+}
+
+#[derive(Debug)]
+struct TargetProducts {
+    sums: Vec<f32>,
+    cross: Vec<f32>,
+    gram: Vec<f32>,
+}
+
 impl Accumulator {
     /// Statistics of no input yet; `with_target` where the target's inputs differ from the layer's
     /// (error correction).
@@ -248,31 +295,21 @@ impl Accumulator {
         }
     }
 
-    /// Adds a batch.
-    ///
-    /// # Errors
-    /// Fails when the device fails.
-    pub fn add(&mut self, batch: Batch) -> Result<(), Error> {
-        let Batch { inputs, target, weights } = batch;
-        let weighted = |rows: Tensor<2>| match &weights {
-            Some(weights) => rows * weights.clone(),
-            None => rows,
-        };
-        let [rows, _] = inputs.dims();
-        self.sums.rows += rows as f64;
-        let weighted_inputs = weighted(inputs.clone());
-        add(&mut self.sums.sums, weighted_inputs.clone().sum_dim(0))?;
-        let transposed = weighted_inputs.transpose();
-        add(&mut self.sums.gram, transposed.clone().matmul(inputs))?;
-        if let (Some(cross), Some(target_gram), Some(target_sums), Some(target)) =
-            (&mut self.sums.cross, &mut self.sums.target_gram, &mut self.sums.target_sums, target)
-        {
-            let weighted_target = weighted(target.clone());
-            add(target_sums, weighted_target.clone().sum_dim(0))?;
-            add(cross, transposed.matmul(target.clone()))?;
-            add(target_gram, weighted_target.transpose().matmul(target))?;
+    /// Adds a batch's products; the order of the batches decides the last bits of the sums.
+    pub fn add(&mut self, products: &Products) {
+        self.sums.rows += products.rows;
+        add(&mut self.sums.sums, &products.sums);
+        add(&mut self.sums.gram, &products.gram);
+        if let (Some(cross), Some(target_gram), Some(target_sums), Some(target)) = (
+            &mut self.sums.cross,
+            &mut self.sums.target_gram,
+            &mut self.sums.target_sums,
+            &products.target,
+        ) {
+            add(target_sums, &target.sums);
+            add(cross, &target.cross);
+            add(target_gram, &target.gram);
         }
-        Ok(())
     }
 
     /// The sums over all batches.
@@ -281,10 +318,7 @@ impl Accumulator {
     }
 }
 
-/// Adds a tensor to sums in f64.
-pub(super) fn add(sums: &mut [f64], values: Tensor<2>) -> Result<(), Error> {
-    for (sum, value) in sums.iter_mut().zip(read(values)?) {
-        *sum += f64::from(value);
-    }
-    Ok(())
+/// Adds values of f32 to sums in f64.
+pub(super) fn add(sums: &mut [f64], values: &[f32]) {
+    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += f64::from(value));
 }

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
 use super::statistics::{Statistics, add};
+use crate::device::read;
 use crate::linear_algebra::CholeskyInverse;
 
 /// Damping of the least squares as a share of the mean of `G`'s diagonal.
@@ -24,28 +25,44 @@ pub struct StreamDifference {
     sums: Vec<f64>,
 }
 
+/// One batch's share of a [`StreamDifference`].
+#[derive(Debug)]
+pub struct DifferenceProducts {
+    cross: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl DifferenceProducts {
+    /// Of rows of `X~` (m x N), of `r - r~` (m x C) and token weights (m x 1).
+    ///
+    /// # Errors
+    /// Fails when the device fails.
+    pub fn new(
+        inputs: Tensor<2>,
+        difference: Tensor<2>,
+        weights: Option<Tensor<2>>,
+    ) -> Result<Self, Error> {
+        let weighted = match weights {
+            Some(weights) => difference * weights,
+            None => difference,
+        };
+        Ok(Self {
+            sums: read(weighted.clone().sum_dim(0))?,
+            cross: read(inputs.transpose().matmul(weighted))?,
+        })
+    }
+}
+
 impl StreamDifference {
     /// Sums over no batch yet, for a layer of `inputs` inputs and `channels` outputs.
     pub fn new(inputs: usize, channels: usize) -> Self {
         Self { channels, cross: vec![0.0; inputs * channels], sums: vec![0.0; channels] }
     }
 
-    /// Adds a batch: rows of `X~` (m x N), of `r - r~` (m x C) and token weights (m x 1).
-    ///
-    /// # Errors
-    /// Fails when the device fails.
-    pub fn add(
-        &mut self,
-        inputs: Tensor<2>,
-        difference: Tensor<2>,
-        weights: Option<Tensor<2>>,
-    ) -> Result<(), Error> {
-        let weighted = match weights {
-            Some(weights) => difference * weights,
-            None => difference,
-        };
-        add(&mut self.sums, weighted.clone().sum_dim(0))?;
-        add(&mut self.cross, inputs.transpose().matmul(weighted))
+    /// Adds a batch's products.
+    pub fn add(&mut self, products: &DifferenceProducts) {
+        add(&mut self.sums, &products.sums);
+        add(&mut self.cross, &products.cross);
     }
 
     /// Mean of the rows of `D (r - r~)`, given the number of rows.

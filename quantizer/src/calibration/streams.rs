@@ -10,7 +10,10 @@ use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 use fresnel_runtime::model::config::VitConfig;
 
-use super::{Accumulator, Batch, CalibrationImages, Statistics, StreamDifference, TokenWeights};
+use super::{
+    Accumulator, Batch, CalibrationImages, DifferenceProducts, LayerWeights, Statistics, StreamDifference,
+};
+use super::images::BATCH;
 use crate::device::Device;
 use crate::vit::{Block, BlockLinear, Embedding};
 
@@ -46,6 +49,11 @@ impl Walk {
         self.streams.len()
     }
 
+    /// The residual stream of one batch.
+    pub fn stream(&self, batch: usize) -> Tensor<2> {
+        self.streams[batch].clone()
+    }
+
     /// Input of `layer` for one batch, in the block that the walk is in.
     pub fn input(&self, block: &Block, layer: BlockLinear, batch: usize) -> Tensor<2> {
         let stream = || self.streams[batch].clone();
@@ -58,26 +66,24 @@ impl Walk {
     }
 
     /// Moves on past `layer`, whose weight in `block` is final now.
-    pub fn pass(&mut self, block: &Block, layer: BlockLinear) {
+    pub fn pass(&mut self, device: &Device, block: &Block, layer: BlockLinear) {
+        let batches = 0..self.streams.len();
+        let streams = &self.streams;
         match layer {
             BlockLinear::Qkv => {
-                self.heads = self
-                    .streams
-                    .iter()
-                    .map(|stream| block.projection_input(stream.clone()))
-                    .collect();
+                self.heads = device
+                    .map(batches, |batch| block.projection_input(streams[batch].clone()));
             }
             BlockLinear::Projection => {
                 let heads = std::mem::take(&mut self.heads);
-                for (stream, heads) in self.streams.iter_mut().zip(heads) {
-                    *stream = block.after_attention(stream.clone(), heads);
-                }
+                self.streams = device.map(batches, |batch| {
+                    block.after_attention(streams[batch].clone(), heads[batch].clone())
+                });
             }
             BlockLinear::Expansion => {}
             BlockLinear::Contraction => {
-                for stream in &mut self.streams {
-                    *stream = block.after_mlp(stream.clone());
-                }
+                self.streams =
+                    device.map(batches, |batch| block.after_mlp(streams[batch].clone()));
             }
         }
     }
@@ -85,11 +91,11 @@ impl Walk {
 
 /// What is gathered of a layer's inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Gathering {
+pub struct Gathering<'a> {
     /// Strength A of error correction: `X_t = X~ + A (X - X~)`.
     pub error_correction: f64,
     /// How much each token counts.
-    pub token_weights: TokenWeights,
+    pub token_weights: LayerWeights<'a>,
     /// Whether the difference of the residual streams is gathered in the layers that write to it.
     pub stream_difference: bool,
 }
@@ -106,31 +112,46 @@ pub fn gather(
     (walk, block): (&Walk, &Block),
     float: Option<(&Walk, &Block)>,
     layer: BlockLinear,
-    options: Gathering,
+    options: Gathering<'_>,
 ) -> Result<(Statistics, Option<StreamDifference>), Error> {
     let [inputs, channels] = block.linear(layer).weight.dims();
     let corrected = options.error_correction > 0.0;
     let mut sums = Accumulator::new(inputs, corrected && float.is_some());
     let mut difference = (options.stream_difference && layer.writes_to_stream() && float.is_some())
         .then(|| StreamDifference::new(inputs, channels));
-    for batch in 0..walk.batches() {
+    let with_difference = difference.is_some();
+    let tokens = config.tokens() as usize;
+    let products = |batch: usize| -> Result<_, Error> {
         let rows = walk.input(block, layer, batch);
-        let tokens = rows.dims()[0];
-        let images = tokens / config.tokens() as usize;
-        let weights = options.token_weights.rows(device, config, images);
+        let count = rows.dims()[0];
+        let weights = options.token_weights.rows(device, batch * BATCH * tokens, count);
         let mut target = None;
+        let mut lacking = None;
         if let Some((float_walk, float_block)) = float {
             if corrected {
                 let float_rows = float_walk.input(float_block, layer, batch);
                 target =
                     Some(rows.clone() + (float_rows - rows.clone()) * options.error_correction);
             }
-            if let Some(difference) = &mut difference {
-                let lacking = float_walk.streams[batch].clone() - walk.streams[batch].clone();
-                difference.add(rows.clone(), lacking, weights.clone())?;
+            if with_difference {
+                let difference = float_walk.streams[batch].clone() - walk.streams[batch].clone();
+                let products = DifferenceProducts::new(rows.clone(), difference, weights.clone());
+                lacking = Some(products?);
             }
         }
-        sums.add(Batch { inputs: rows, target, weights })?;
+        Ok((Batch { inputs: rows, target, weights }.products()?, lacking))
+    };
+    // As many batches at a time as there are threads: memory stays bounded, and adding them up in
+    // order makes the sums the same for any number of threads.
+    for first in (0..walk.batches()).step_by(device.lanes()) {
+        let last = (first + device.lanes()).min(walk.batches());
+        for result in device.map(first..last, products) {
+            let (batch, lacking) = result?;
+            sums.add(&batch);
+            if let (Some(difference), Some(lacking)) = (&mut difference, &lacking) {
+                difference.add(lacking);
+            }
+        }
     }
     Ok((sums.finish(), difference))
 }

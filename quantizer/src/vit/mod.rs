@@ -84,6 +84,8 @@ pub struct Linear {
     pub weight: Tensor<2>,
     /// One value per output.
     pub bias: Option<Tensor<1>>,
+    /// Added to the outputs, m x C: a place to take the gradient of every output at.
+    pub probe: Option<Tensor<2>>,
 }
 
 impl Linear {
@@ -95,15 +97,20 @@ impl Linear {
         Some(Self {
             weight: device.matrix(weight.values.clone(), outputs, inputs).transpose(),
             bias: vector(device, weights, &format!("{name}.bias")),
+            probe: None,
         })
     }
 
     /// Applies the layer to each row.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let product = input.matmul(self.weight.clone());
-        match &self.bias {
+        let output = match &self.bias {
             Some(bias) => product + bias.clone().unsqueeze(),
             None => product,
+        };
+        match &self.probe {
+            Some(probe) => output + probe.clone(),
+            None => output,
         }
     }
 }
