@@ -12,16 +12,15 @@ use fresnel_runtime::{Error, ErrorKind};
 
 use crate::algorithm::method::{CalibrateOn, Layer, Method, StatisticsOptions};
 use crate::algorithm::{QuantizedLinear, rtn, transpose};
-use crate::calibration::{CalibrationImages, LayerWeights, TokenWeights, WeightTable, fisher};
 use crate::calibration::streams::{self, Gathering, Walk};
+use crate::calibration::{
+    Cache, Calibration, CalibrationImages, Statistics, StreamDifference, TokenWeights, WeightTable,
+};
 use crate::device::Device;
 use crate::import::FloatModel;
 use crate::model_file::{code_tensors, float_tensor, round_to_stored};
 use crate::vit::{Block, BlockLinear, Embedding};
 use crate::widths::{LayerWidths, StoredWidth};
-
-/// Draws the labels of the Fisher information.
-const FISHER_SEED: u64 = 0;
 
 /// One layer in codes.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +102,7 @@ pub fn quantize(
     model: &FloatModel,
     (method, statistics): (&Method, &StatisticsOptions),
     (widths, edge): (&LayerWidths, StoredWidth),
-    calibration: Option<&CalibrationImages>,
+    calibration: Option<Calibration>,
     device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<QuantizedModel, Error> {
@@ -125,7 +124,7 @@ pub fn quantize(
         }
         return Ok(result);
     }
-    let images = calibration.ok_or_else(|| {
+    let calibration = calibration.ok_or_else(|| {
         Error::new(
             ErrorKind::Input,
             format!(
@@ -135,8 +134,13 @@ pub fn quantize(
         )
     })?;
     let sequential = Sequential { model, specs: &specs, widths, method, statistics, device };
-    sequential.run(images, &mut result, &mut progress)?;
+    sequential.run(calibration, &mut result, &mut progress)?;
     Ok(result)
+}
+
+/// Number of linear layers of all blocks.
+pub fn layers(config: &VitConfig) -> usize {
+    BlockLinear::ALL.len() * config.depth as usize
 }
 
 /// Number of progress steps that [`quantize`] reports.
@@ -145,7 +149,7 @@ pub fn steps(
     method: &Method,
     calibration: Option<&CalibrationImages>,
 ) -> usize {
-    let layers = BlockLinear::ALL.len() * config.depth as usize;
+    let layers = layers(config);
     if method.needs_calibration() {
         layers + calibration.map_or(0, CalibrationImages::len)
     } else {
@@ -166,11 +170,19 @@ struct Sequential<'a> {
 impl Sequential<'_> {
     fn run(
         &self,
-        images: &CalibrationImages,
+        calibration: Calibration,
         result: &mut QuantizedModel,
         progress: &mut impl FnMut(usize),
     ) -> Result<(), Error> {
         let (config, weights) = (&self.model.config, &self.model.weights);
+        let images = calibration.images;
+        // Float inputs do not depend on the codes before them, so their statistics can be kept.
+        let cache = calibration.cache.filter(|_| !self.statistics.depends_on_codes());
+        if let Some(cache) = cache
+            && self.run_from(cache, result, progress)?
+        {
+            return Ok(());
+        }
         let on_quantized = self.statistics.calibrate_on == CalibrateOn::Quantized;
         let embedded = Instant::now();
         let float_embedding = Embedding::load(self.device, weights, config);
@@ -185,7 +197,7 @@ impl Sequential<'_> {
         } else {
             None
         };
-        let token_weights = self.token_weights(images, float_walk.as_ref())?;
+        let token_weights = self.token_weights(calibration)?;
         result.statistics_time += embedded.elapsed();
         for index in 0..config.depth as usize {
             let float_block = Block::load(self.device, weights, config, index);
@@ -194,9 +206,20 @@ impl Sequential<'_> {
                 let name = format!("blocks.{index}.{}", layer.name());
                 let weights_here = token_weights.layer(index, layer);
                 let float_walk_here = float_walk.as_ref().map(|walk| (walk, &float_block));
-                let change = self
-                    .layer(&name, layer, weights_here, (&walk, &block), float_walk_here, result)
-                    .map_err(|error| error.at_tensor(format!("{name}.weight")))?;
+                let gathered = Instant::now();
+                let options = Gathering {
+                    error_correction: self.statistics.error_correction,
+                    token_weights: weights_here,
+                    stream_difference: self.statistics.stream_correction > 0.0,
+                };
+                let device = (self.device, config);
+                let (statistics, difference) =
+                    streams::gather(device, (&walk, &block), float_walk_here, layer, options)?;
+                if let Some(cache) = cache {
+                    cache.keep_statistics(&name, self.statistics.token_weights, &statistics)?;
+                }
+                result.statistics_time += gathered.elapsed();
+                let change = self.layer(&name, &statistics, difference.as_ref(), result)?;
                 let walked = Instant::now();
                 if on_quantized {
                     let linear = block.linear_mut(layer);
@@ -204,12 +227,6 @@ impl Sequential<'_> {
                     if let (Some(bias), Some(change)) = (&mut linear.bias, &change.bias) {
                         *bias = bias.clone() + self.device.vector(change.clone());
                     }
-                }
-                if let Some(change) = change.bias {
-                    let name = format!("{name}.bias");
-                    let bias = weights.get(&name).map_or(&[][..], |tensor| &tensor.values);
-                    let bias = bias.iter().zip(change).map(|(a, b)| a + b).collect();
-                    result.replaced.insert(name, bias);
                 }
                 walk.pass(self.device, &block, layer);
                 if let Some(walk) = &mut float_walk {
@@ -222,76 +239,83 @@ impl Sequential<'_> {
         Ok(())
     }
 
-    /// How much each token counts; `float_walk` stands before the first block of the float model.
-    fn token_weights(
-        &self,
-        images: &CalibrationImages,
-        float_walk: Option<&Walk>,
-    ) -> Result<WeightTable, Error> {
-        match self.statistics.token_weights {
-            TokenWeights::Uniform => Ok(WeightTable::Uniform),
+    /// How much each token counts.
+    fn token_weights(&self, calibration: Calibration) -> Result<WeightTable, Error> {
+        let missing =
+            || Error::new(ErrorKind::Input, "Fisher token weights without the tokens' information");
+        Ok(match self.statistics.token_weights {
+            TokenWeights::Uniform => WeightTable::Uniform,
             TokenWeights::ClassToken(factor) => {
-                Ok(WeightTable::class_token(&self.model.config, factor))
+                WeightTable::class_token(&self.model.config, factor)
             }
             TokenWeights::Fisher => {
-                let embedded;
-                let walk = match float_walk {
-                    Some(walk) => walk,
-                    None => {
-                        let (weights, config) = (&self.model.weights, &self.model.config);
-                        let embedding = Embedding::load(self.device, weights, config);
-                        embedded = Walk::begin(self.device, &embedding, images, |_| {})?;
-                        &embedded
-                    }
-                };
-                let information =
-                    fisher::information(self.model, walk, self.device, FISHER_SEED, |_| {})?;
-                Ok(WeightTable::fisher(&information))
+                WeightTable::fisher(calibration.information.ok_or_else(missing)?)
             }
-        }
+        })
     }
 
-    /// Gathers one layer's statistics, quantizes it and puts it into `result`.
+    /// Quantizes all layers from kept statistics; `false`, and `result` as before, where some are
+    /// missing.
+    fn run_from(
+        &self,
+        cache: &Cache,
+        result: &mut QuantizedModel,
+        progress: &mut impl FnMut(usize),
+    ) -> Result<bool, Error> {
+        let before = result.layers.len();
+        for index in 0..self.model.config.depth as usize {
+            for layer in BlockLinear::ALL {
+                let name = format!("blocks.{index}.{}", layer.name());
+                let read = Instant::now();
+                let kept = cache.statistics(&name, self.statistics.token_weights);
+                result.statistics_time += read.elapsed();
+                let Some(statistics) = kept else {
+                    result.layers.truncate(before);
+                    result.replaced.clear();
+                    return Ok(false);
+                };
+                self.layer(&name, &statistics, None, result)?;
+            }
+        }
+        progress(result.layers.len() - before);
+        Ok(true)
+    }
+
+    /// Quantizes one layer and puts it into `result`, a changed bias as well.
     fn layer(
         &self,
         name: &str,
-        layer: BlockLinear,
-        token_weights: LayerWeights,
-        walk: (&Walk, &Block),
-        float_walk: Option<(&Walk, &Block)>,
+        statistics: &Statistics,
+        difference: Option<&StreamDifference>,
         result: &mut QuantizedModel,
     ) -> Result<Changed, Error> {
-        let gathered = Instant::now();
-        let options = Gathering {
-            error_correction: self.statistics.error_correction,
-            token_weights,
-            stream_difference: self.statistics.stream_correction > 0.0,
-        };
-        let (statistics, difference) =
-            streams::gather((self.device, &self.model.config), walk, float_walk, layer, options)?;
-        result.statistics_time += gathered.elapsed();
-
         let solved = Instant::now();
         let weight_name = format!("{name}.weight");
-        let spec =
-            self.specs.iter().find(|spec| spec.name == weight_name).ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, "the configuration lacks this tensor")
-            })?;
+        let at_layer = |error: Error| error.at_tensor(&weight_name);
+        let spec = self.specs.iter().find(|spec| spec.name == weight_name).ok_or_else(|| {
+            at_layer(Error::new(ErrorKind::Invalid, "the configuration lacks this tensor"))
+        })?;
         let weights = columns(self.model, spec);
         let width = self.widths.of(&weight_name);
+        let bias_name = format!("{name}.bias");
+        let bias = self.model.weights.get(&bias_name);
         let problem = Layer {
             weights: &weights,
-            statistics: &statistics,
-            stream: difference.as_ref().map(|d| (d, self.statistics.stream_correction)),
-            has_bias: walk.1.linear(layer).bias.is_some(),
+            statistics,
+            stream: difference.map(|difference| (difference, self.statistics.stream_correction)),
+            has_bias: bias.is_some(),
             levels: levels(width),
         };
-        let answer = self.method.solve(self.device, &problem)?;
+        let answer = self.method.solve(self.device, &problem).map_err(at_layer)?;
         let linear = result.store(spec, width, answer.linear, answer.relative_errors)?.clone();
         let dequantized = transpose(&linear.dequantize(), linear.outputs, linear.inputs);
-        let bias = self.method.bias_change(&problem, &dequantized);
+        let change = self.method.bias_change(&problem, &dequantized);
+        if let (Some(bias), Some(change)) = (bias, &change) {
+            let bias = bias.values.iter().zip(change).map(|(a, b)| a + b).collect();
+            result.replaced.insert(bias_name, bias);
+        }
         result.solver_time += solved.elapsed();
-        Ok(Changed { linear, bias })
+        Ok(Changed { linear, bias: change })
     }
 
     /// The dequantized weight on the device, N x C.

@@ -1,5 +1,8 @@
 //! What was asked for and what came out, in the form that files keep it.
 
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
 use fresnel_runtime::Error;
 use fresnel_runtime::Model;
 use fresnel_runtime::format::{ManifestParts, TensorData, encode};
@@ -7,11 +10,14 @@ use fresnel_runtime::session::INT8_AGREEMENT;
 
 use crate::agreement::int8_agreement;
 use crate::algorithm::{Method, StatisticsOptions};
-use crate::calibration::CalibrationImages;
+use crate::calibration::{
+    Cache, Calibration, CalibrationImages, Information, TokenWeights, fisher,
+};
 use crate::device::{Device, DeviceKind};
 use crate::import::FloatModel;
 use crate::model_file::float_tensors;
 use crate::pipeline::{self, QuantizedLayer};
+use crate::search::{self, Subject, Trial};
 use crate::widths::{LayerWidths, StoredWidth};
 
 /// Everything that determines a file besides the model and the images.
@@ -25,6 +31,11 @@ pub struct Recipe {
     pub method: Method,
     /// What the method's statistics are made of.
     pub statistics: StatisticsOptions,
+    /// Time within which constants are searched for, starting from `statistics`; `None` takes
+    /// `statistics` as they are.
+    pub search: Option<Duration>,
+    /// Folder in which results of calibration are kept between runs.
+    pub cache: Option<PathBuf>,
     /// Seed of the choice of images.
     pub seed: u64,
 }
@@ -38,6 +49,8 @@ pub struct Finished {
     pub tensors: Vec<TensorData<'static>>,
     /// One entry per quantized layer.
     pub layers: Vec<QuantizedLayer>,
+    /// What the search of constants tried.
+    pub trials: Vec<Trial>,
     /// Seconds of forward passes and Gram matrices, and of choosing codes.
     pub seconds: [f64; 2],
 }
@@ -46,6 +59,12 @@ impl Recipe {
     /// Whether the recipe needs images.
     pub fn needs_calibration(&self) -> bool {
         self.bits.codes().is_some() && self.method.needs_calibration()
+    }
+
+    /// Whether the tokens' Fisher information is needed.
+    fn needs_information(&self) -> bool {
+        self.needs_calibration()
+            && (self.statistics.token_weights == TokenWeights::Fisher || self.search.is_some())
     }
 
     /// Number of progress steps that [`Recipe::run`] reports.
@@ -82,16 +101,50 @@ impl Recipe {
         };
         let Some(width) = self.bits.codes() else {
             let tensors = float_tensors(model, self.bits, self.edge_bits)?;
-            return Ok(Finished { parts, tensors, layers: Vec::new(), seconds: [0.0; 2] });
+            return Ok(Finished {
+                parts,
+                tensors,
+                layers: Vec::new(),
+                trials: Vec::new(),
+                seconds: [0.0; 2],
+            });
         };
-        let quantized = pipeline::quantize(
+        let widths = LayerWidths::uniform(width);
+        let subject =
+            Subject { model, method: &self.method, widths: &widths, edge: self.edge_bits };
+        let started = Instant::now();
+        let cache = match (calibration, &self.cache) {
+            (Some(images), Some(root)) => Some(Cache::open(root, model, images, device)?),
+            _ => None,
+        };
+        let information = match calibration {
+            Some(images) if self.needs_information() => {
+                Some(information(model, images, device, cache.as_ref())?)
+            }
+            _ => None,
+        };
+        let information_time = started.elapsed();
+        let prepared = calibration.map(|images| Calibration {
+            images,
+            information: information.as_ref(),
+            cache: cache.as_ref(),
+        });
+        let mut statistics = self.statistics;
+        let mut trials = Vec::new();
+        if let (Some(prepared), Some(limit)) = (prepared, self.search) {
+            trials = search::trials(subject, statistics, prepared, device, limit, |_| {})?;
+            statistics = search::best(&trials).map_or(statistics, |best| best.statistics);
+            parts.recipe = Self { statistics, ..self.clone() }.pairs(calibration, device);
+        }
+        let mut quantized = pipeline::quantize(
             model,
-            (&self.method, &self.statistics),
-            (&LayerWidths::uniform(width), self.edge_bits),
-            calibration,
+            (&self.method, &statistics),
+            (&widths, self.edge_bits),
+            prepared,
             device,
             progress,
         )?;
+        quantized.statistics_time += information_time;
         let tensors = quantized.tensors(model, self.edge_bits)?;
         if let Some(images) = calibration {
             parts.provenance.push(("calibration_sha256".to_owned(), images.sha256()?));
@@ -105,6 +158,7 @@ impl Recipe {
             parts,
             tensors,
             layers: quantized.layers,
+            trials,
             seconds: [quantized.statistics_time, quantized.solver_time]
                 .map(|time| time.as_secs_f64()),
         })
@@ -135,4 +189,26 @@ impl Recipe {
         }
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+/// The tokens' Fisher information, from the cache where it is there.
+fn information(
+    model: &FloatModel,
+    images: &CalibrationImages,
+    device: &Device,
+    cache: Option<&Cache>,
+) -> Result<Information, Error> {
+    let rows = images.len() * model.config.tokens() as usize;
+    let fits = |kept: &Information| {
+        kept.layers.len() == pipeline::layers(&model.config)
+            && kept.layers.iter().all(|layer| layer.len() == rows)
+    };
+    if let Some(kept) = cache.and_then(Cache::information).filter(fits) {
+        return Ok(kept);
+    }
+    let information = fisher::information(model, images, device, |_| {})?;
+    if let Some(cache) = cache {
+        cache.keep_information(&information)?;
+    }
+    Ok(information)
 }

@@ -13,6 +13,7 @@ use fresnel_quantizer::algorithm::gptq::{RoundingOrder, Solver};
 use fresnel_quantizer::algorithm::method::Layer;
 use fresnel_quantizer::algorithm::rtn;
 use fresnel_quantizer::algorithm::{Method, beacon_plus};
+use fresnel_quantizer::calibration::fisher::Information;
 use fresnel_quantizer::calibration::{
     Accumulator, Batch, DifferenceProducts, Statistics, StreamDifference, WeightTable,
 };
@@ -364,7 +365,7 @@ fn fisher_weights_are_those_of_the_reference() {
         case.numbers("grad_sq").into_iter().map(|value| value as f32).collect();
     let device = Device::cpu();
     let rows = information.len();
-    let table = WeightTable::fisher(&[information]);
+    let table = WeightTable::fisher(&Information { layers: vec![information] });
     let weights = table.layer(0, BlockLinear::Qkv).rows(&device, 0, rows).expect("weights");
     let found = fresnel_quantizer::device::read(weights).expect("values");
     let found: Vec<f64> = found.into_iter().map(f64::from).collect();

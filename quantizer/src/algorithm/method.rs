@@ -90,6 +90,11 @@ impl StatisticsOptions {
         ]
     }
 
+    /// Whether a layer's statistics depend on the codes of the layers before it.
+    pub fn depends_on_codes(&self) -> bool {
+        self.calibrate_on == CalibrateOn::Quantized || self.needs_float_walk()
+    }
+
     /// Whether the float model has to be walked through as well.
     pub fn needs_float_walk(&self) -> bool {
         self.error_correction > 0.0 || self.stream_correction > 0.0

@@ -13,10 +13,11 @@ use fresnel_runtime::model::config::VitConfig;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::CalibrationImages;
 use super::streams::Walk;
 use crate::device::{Device, read};
 use crate::import::FloatModel;
-use crate::vit::{BlockLinear, Vit};
+use crate::vit::{BlockLinear, Embedding, Vit};
 
 /// Labels drawn for each image.
 const SAMPLES: usize = 2;
@@ -24,21 +25,40 @@ const SAMPLES: usize = 2;
 /// Images in one backward pass: bounds the activations that it keeps.
 const IMAGES: usize = 2;
 
+/// Draws the labels.
+const SEED: u64 = 0;
+
 /// The information of every token of every image, for each linear layer of the blocks in the order
-/// of quantization; `walk` stands before the first block of the float model, `seed` draws labels.
+/// of quantization.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Information {
+    /// One value per token row, image after image, for each layer.
+    pub layers: Vec<Vec<f32>>,
+}
+
+impl Information {
+    /// That of the first `images` images of `tokens` tokens.
+    pub fn first(&self, images: usize, tokens: usize) -> Self {
+        let first = |layer: &Vec<f32>| layer.iter().copied().take(images * tokens).collect();
+        Self { layers: self.layers.iter().map(first).collect() }
+    }
+}
+
+/// The information that `images` hold.
 ///
 /// `progress` is told the number of images done.
 ///
 /// # Errors
-/// Fails when the device fails.
+/// Fails with the path of an image that can't be used, and when the device fails.
 pub fn information(
     model: &FloatModel,
-    walk: &Walk,
+    images: &CalibrationImages,
     device: &Device,
-    seed: u64,
     mut progress: impl FnMut(usize),
-) -> Result<Vec<Vec<f32>>, Error> {
+) -> Result<Information, Error> {
     let config = &model.config;
+    let embedding = Embedding::load(device, &model.weights, config);
+    let walk = Walk::begin(device, &embedding, images, |_| {})?;
     let tokens = config.tokens() as usize;
     let device = device.autodiff();
     let vit = Vit::load(&device, model);
@@ -54,7 +74,7 @@ pub fn information(
             let (batch, first, images) = pieces[index];
             let images = IMAGES.min(images - first);
             let stream = walk.stream(batch).narrow(0, first * tokens, images * tokens);
-            let random = ChaCha8Rng::seed_from_u64(seed.wrapping_add(index as u64));
+            let random = ChaCha8Rng::seed_from_u64(SEED + index as u64);
             Ok::<_, Error>((images, piece(&device, &vit, config, stream, random)?))
         });
         for result in results {
@@ -63,7 +83,7 @@ pub fn information(
             progress(images);
         }
     }
-    Ok(layers)
+    Ok(Information { layers })
 }
 
 /// The information of one piece's tokens, layer by layer.

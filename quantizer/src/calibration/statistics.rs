@@ -35,6 +35,22 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// Statistics whose target is the layer's own input: `rows` token rows, the sums of the weighted
+    /// rows, and `G`; `None` where `gram` is not the square of `sums` in size or not finite.
+    pub fn of_float_inputs(rows: f64, sums: Vec<f64>, gram: Vec<f64>) -> Option<Self> {
+        let inputs = sums.len();
+        let finite = gram.iter().chain(&sums).all(|value| value.is_finite()) && rows.is_finite();
+        (gram.len() == inputs * inputs && finite).then_some(Self {
+            inputs,
+            rows,
+            gram,
+            cross: None,
+            target_gram: None,
+            sums,
+            target_sums: None,
+        })
+    }
+
     /// Number of input features, N.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -73,6 +89,11 @@ impl Statistics {
     /// Whether `M` differs from `G`.
     pub fn has_cross(&self) -> bool {
         self.cross.is_some()
+    }
+
+    /// Sums of the weighted rows of `X~`.
+    pub fn sums(&self) -> &[f64] {
+        &self.sums
     }
 
     /// Mean of the rows of `X~`.

@@ -10,10 +10,11 @@ use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 use fresnel_runtime::model::config::VitConfig;
 
-use super::{
-    Accumulator, Batch, CalibrationImages, DifferenceProducts, LayerWeights, Statistics, StreamDifference,
-};
 use super::images::BATCH;
+use super::{
+    Accumulator, Batch, CalibrationImages, DifferenceProducts, LayerWeights, Statistics,
+    StreamDifference,
+};
 use crate::device::Device;
 use crate::vit::{Block, BlockLinear, Embedding};
 
@@ -71,8 +72,8 @@ impl Walk {
         let streams = &self.streams;
         match layer {
             BlockLinear::Qkv => {
-                self.heads = device
-                    .map(batches, |batch| block.projection_input(streams[batch].clone()));
+                self.heads =
+                    device.map(batches, |batch| block.projection_input(streams[batch].clone()));
             }
             BlockLinear::Projection => {
                 let heads = std::mem::take(&mut self.heads);
@@ -82,8 +83,7 @@ impl Walk {
             }
             BlockLinear::Expansion => {}
             BlockLinear::Contraction => {
-                self.streams =
-                    device.map(batches, |batch| block.after_mlp(streams[batch].clone()));
+                self.streams = device.map(batches, |batch| block.after_mlp(streams[batch].clone()));
             }
         }
     }

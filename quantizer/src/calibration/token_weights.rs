@@ -11,6 +11,7 @@ use std::str::FromStr;
 use burn::tensor::Tensor;
 use fresnel_runtime::model::config::VitConfig;
 
+use super::fisher::Information;
 use crate::device::Device;
 use crate::vit::BlockLinear;
 
@@ -57,9 +58,7 @@ impl FromStr for TokenWeights {
             .and_then(|factor| factor.parse::<f64>().ok())
             .filter(|factor| factor.is_finite() && *factor > 0.0)
             .map(Self::ClassToken)
-            .ok_or_else(|| {
-                format!("expected none, fisher, or class:F with F > 0, found `{text}`")
-            })
+            .ok_or_else(|| format!("expected none, fisher, or class:F with F > 0, found `{text}`"))
     }
 }
 
@@ -90,7 +89,7 @@ impl WeightTable {
 
     /// `(f / mean(f) + 0.001)^0.5 + 0.1`, brought to mean 1, of the information `f` of each layer's
     /// tokens; all alike in a layer whose outputs change nothing.
-    pub fn fisher(information: &[Vec<f32>]) -> Self {
+    pub fn fisher(information: &Information) -> Self {
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
         let layer = |information: &Vec<f32>| {
             let information: Vec<f64> = information.iter().map(|&f| f64::from(f)).collect();
@@ -105,7 +104,7 @@ impl WeightTable {
             let typical = mean(&weights);
             weights.into_iter().map(|weight| (weight / typical) as f32).collect()
         };
-        Self::Layers(information.iter().map(layer).collect())
+        Self::Layers(information.layers.iter().map(layer).collect())
     }
 
     /// The weights of one layer's tokens.

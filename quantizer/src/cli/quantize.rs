@@ -1,7 +1,7 @@
 //! `quantize`: a timm checkpoint and a folder of images in, a `.fresnel` file out.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use fresnel_kernels::{Isa, Pool};
@@ -92,6 +92,13 @@ pub struct QuantizeArgs {
     /// Weight of the tokens: none, or class:F to count the class token F times [default: none; beacon-plus class:10]
     #[arg(long, value_name = "W")]
     token_weights: Option<TokenWeights>,
+    /// Choose token weights and both strengths for this model, on calibration images held back from
+    /// quantization, within so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "600")]
+    search: Option<u64>,
+    /// Folder in which to keep what further runs on the same model and images can use
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// GPTQ: round strong inputs first
     #[arg(long)]
     act_order: bool,
@@ -155,6 +162,7 @@ impl QuantizeArgs {
             (self.stream_correction.is_some(), "--stream-correction"),
             (self.token_weights.is_some(), "--token-weights"),
             (self.calibrate_on.is_some(), "--calibrate-on"),
+            (self.search.is_some(), "--search"),
         ] {
             if given && (float || !name.takes(flag)) {
                 let value = self.method.to_possible_value();
@@ -178,6 +186,8 @@ impl QuantizeArgs {
             edge_bits,
             method: self.method(name)?,
             statistics: self.statistics(name)?,
+            search: self.search.map(Duration::from_secs),
+            cache: self.cache.clone(),
             seed: self.seed,
         })
     }
@@ -353,6 +363,17 @@ fn report(
                 })
             })
             .collect();
+        let trials: Vec<_> = finished
+            .trials
+            .iter()
+            .map(|trial| {
+                let settings = trial.statistics.settings().into_iter();
+                json!({
+                    "statistics": settings.collect::<std::collections::BTreeMap<_, _>>(),
+                    "divergence": trial.divergence,
+                })
+            })
+            .collect();
         return output.line(json!({
             "file": args.output,
             "bits": recipe.bits.name(),
@@ -365,6 +386,7 @@ fn report(
             "statistics_seconds": finished.seconds[0],
             "solver_seconds": finished.seconds[1],
             "layers": layers,
+            "trials": trials,
         }));
     }
     for layer in &finished.layers {
@@ -375,6 +397,19 @@ fn report(
                 StoredWidth::Codes(layer.width)
             ))?;
         }
+    }
+    for trial in &finished.trials {
+        let settings: Vec<String> = trial
+            .statistics
+            .settings()
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        output.line(format_args!(
+            "held-back divergence {:.4}: {}",
+            trial.divergence,
+            settings.join(", ")
+        ))?;
     }
     for (name, value) in &finished.parts.measured {
         output.line(format_args!("{name} {value:.1} %"))?;
