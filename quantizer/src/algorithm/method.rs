@@ -5,7 +5,7 @@ use fresnel_runtime::Error;
 use super::alphabet::Alphabet;
 use super::beacon::objective::Problem;
 use super::gptq::{RoundingOrder, Solver};
-use super::{QuantizedLinear, beacon, beacon_plus, rtn};
+use super::{QuantizedLinear, beacon, beacon_plus, comq, rtn};
 use crate::calibration::{Statistics, StreamDifference, TokenWeights};
 use crate::device::Device;
 
@@ -21,6 +21,8 @@ pub enum Method {
     Gptq(GptqOptions),
     /// GPTQ*: GPTQ on the grid whose scale Beacon found.
     GptqStar(GptqOptions, beacon::Options),
+    /// COMQ on a scale set by hand or updated.
+    Comq(comq::Options),
     /// The paper's method.
     Beacon(beacon::Options),
     /// Beacon's objective from better starts, with a real-valued offset.
@@ -127,6 +129,7 @@ impl Method {
             Self::Rtn { .. } => "rtn",
             Self::Gptq(..) => "gptq",
             Self::GptqStar(..) => "gptq-star",
+            Self::Comq(..) => "comq",
             Self::Beacon(..) => "beacon",
             Self::BeaconPlus(..) => "beacon-plus",
         }
@@ -148,6 +151,10 @@ impl Method {
             Self::Rtn { symmetric } => vec![("symmetric", symmetric.to_string())],
             Self::Gptq(options) => gptq(options),
             Self::GptqStar(options, scale) => [gptq(options), beacon(scale)].concat(),
+            Self::Comq(options) => vec![
+                ("sweeps", options.iterations.to_string()),
+                ("comq_scale", options.scale.to_string()),
+            ],
             Self::Beacon(options) => beacon(options),
             Self::BeaconPlus(options) => vec![
                 ("sweeps", options.sweeps.to_string()),
@@ -200,6 +207,10 @@ impl Method {
             Self::GptqStar(options, beacon) => {
                 let solution = beacon::solve(device, &centred, &narrow, layer.levels, beacon)?;
                 gptq(options, Alphabet { scale: solution.scale, ..solution.alphabet })
+            }
+            Self::Comq(options) => {
+                let solution = comq::solve(device, &centred, &narrow, layer.levels, options)?;
+                fixed_grid(device, &centred, &narrow, &solution.alphabet, &solution.codes)
             }
             Self::Beacon(options) => {
                 let solution = beacon::solve(device, &centred, &narrow, layer.levels, options)?;

@@ -9,6 +9,8 @@
 pub mod alphabet;
 pub mod beacon;
 pub mod beacon_plus;
+pub mod block;
+pub mod comq;
 pub mod gptq;
 pub mod method;
 pub mod rtn;
