@@ -16,6 +16,7 @@ use std::str::FromStr;
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
+use super::QuantizedLinear;
 use super::alphabet::Alphabet;
 use super::beacon::objective::Problem;
 use super::block::{self, DescentBlock, ranges};
@@ -78,6 +79,13 @@ pub struct Solution {
     pub codes: Vec<u8>,
     /// Final scales and the zero points.
     pub alphabet: Alphabet,
+}
+
+impl Solution {
+    /// The answer in the form that files store: C x N codes with scale and offset per channel.
+    pub fn into_linear(self) -> QuantizedLinear {
+        QuantizedLinear::on_grid(&self.codes, &self.alphabet.scale, &self.alphabet.zero)
+    }
 }
 
 /// Quantizes `weights` (N x C row-major) to `levels` levels per channel.

@@ -366,6 +366,7 @@ fn report(
                     "bits": StoredWidth::Codes(layer.width).name(),
                     "relative_error": error(layer),
                     "relative_error_per_sweep": layer.relative_errors,
+                    "channels_rounded_to_nearest": layer.rounded_channels,
                 })
             })
             .collect();
