@@ -10,7 +10,7 @@ use fresnel_runtime::format::{CodeWidth, TensorData};
 use fresnel_runtime::model::config::{Role, TensorSpec, VitConfig};
 use fresnel_runtime::{Error, ErrorKind};
 
-use crate::algorithm::method::{CalibrateOn, Layer, Method, StatisticsOptions};
+use crate::algorithm::method::{Answer, CalibrateOn, Layer, Method, StatisticsOptions};
 use crate::algorithm::{QuantizedLinear, rtn, transpose};
 use crate::calibration::streams::{self, Gathering, Walk};
 use crate::calibration::{
@@ -36,6 +36,8 @@ pub struct QuantizedLayer {
     /// `||X_t W - X~ W^|| / ||X_t W||` on the calibration images after the initialization and after
     /// each sweep; empty for data-free methods.
     pub relative_errors: Vec<f64>,
+    /// Number of channels that a data-aware method left to round to nearest.
+    pub rounded_channels: usize,
 }
 
 /// A quantized model in memory.
@@ -80,12 +82,19 @@ impl QuantizedModel {
         &mut self,
         spec: &TensorSpec,
         width: CodeWidth,
-        mut linear: QuantizedLinear,
-        relative_errors: Vec<f64>,
+        answer: Answer,
     ) -> Result<&QuantizedLinear, Error> {
+        let Answer { mut linear, relative_errors, rounded_channels } = answer;
         round_to_stored(&mut linear).map_err(|error| error.at_tensor(&spec.name))?;
         let (name, shape) = (spec.name.clone(), spec.shape.clone());
-        self.layers.push(QuantizedLayer { name, shape, width, linear, relative_errors });
+        self.layers.push(QuantizedLayer {
+            name,
+            shape,
+            width,
+            linear,
+            relative_errors,
+            rounded_channels,
+        });
         Ok(&self.layers[self.layers.len() - 1].linear)
     }
 }
@@ -111,7 +120,7 @@ pub fn quantize(
     if let StoredWidth::Codes(edge) = edge {
         for spec in specs.iter().filter(|spec| spec.role == Role::Edge) {
             let linear = rtn::quantize(&columns(model, spec), outputs(spec), levels(edge), false);
-            result.store(spec, edge, linear, Vec::new())?;
+            result.store(spec, edge, Answer::data_free(linear))?;
         }
     }
     if let Method::Rtn { symmetric } = method {
@@ -119,7 +128,7 @@ pub fn quantize(
             let width = widths.of(&spec.name);
             let linear =
                 rtn::quantize(&columns(model, spec), outputs(spec), levels(width), *symmetric);
-            result.store(spec, width, linear, Vec::new())?;
+            result.store(spec, width, Answer::data_free(linear))?;
             progress(1);
         }
         return Ok(result);
@@ -307,7 +316,7 @@ impl Sequential<'_> {
             levels: levels(width),
         };
         let answer = self.method.solve(self.device, &problem).map_err(at_layer)?;
-        let linear = result.store(spec, width, answer.linear, answer.relative_errors)?.clone();
+        let linear = result.store(spec, width, answer)?.clone();
         let dequantized = transpose(&linear.dequantize(), linear.outputs, linear.inputs);
         let change = self.method.bias_change(&problem, &dequantized);
         if let (Some(bias), Some(change)) = (bias, &change) {

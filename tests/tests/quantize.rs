@@ -60,7 +60,7 @@ fn bytes(path: &Path) -> Vec<u8> {
 fn every_width_and_method_gives_a_file_of_the_stated_size() {
     let bench = Bench::new();
     for bits in ["1.58", "2", "3", "4", "8"] {
-        for method in ["rtn", "gptq", "gptq-star", "beacon", "beacon-plus"] {
+        for method in ["rtn", "gptq", "gptq-star", "comq", "beacon", "beacon-plus"] {
             let name = format!("{method}_{bits}.fresnel");
             let report = bench.quantize(&name, &["--bits", bits, "--method", method]);
             let size = bytes(&bench.path(&name)).len() as u64;
@@ -142,7 +142,7 @@ fn one_plain_picture_is_enough_for_a_valid_model() {
         .save(&picture)
         .expect("a picture");
     for variant in ["deit3_like", "average_pool", "no_position", "clip_like"] {
-        for method in ["gptq", "gptq-star", "beacon", "beacon-plus"] {
+        for method in ["gptq", "gptq-star", "comq", "beacon", "beacon-plus"] {
             let model = fixture("tiny_variants").join(variant);
             let (model, output) = (model.to_str().expect("a path"), bench.text("plain.fresnel"));
             let picture = picture.to_str().expect("a path");

@@ -10,7 +10,8 @@ pub struct Alphabet {
     pub levels: u32,
     /// Min-max scale `c0` per channel; 1 for a channel without extent.
     pub scale: Vec<f64>,
-    /// Zero point `z` per channel: an integer, or (L-1)/2 in the symmetric case.
+    /// Zero point `z` per channel: an integer, outside 0..L where zero is no level, or (L-1)/2 in
+    /// the symmetric case.
     pub zero: Vec<f64>,
 }
 
@@ -45,6 +46,21 @@ impl Alphabet {
             })
             .collect();
         let zero = vec![steps / 2.0; scale.len()];
+        Self { levels, scale, zero }
+    }
+
+    /// COMQ's grid: `c0 = (max - min)/(L - 1)` over the range as it is and `z = -round(min/c0)`, so
+    /// that the lowest level lies at the smallest weight whether or not zero is on the grid.
+    pub fn anchored(weights: &[f32], channels: usize, levels: u32) -> Self {
+        let steps = f64::from(levels - 1);
+        let (scale, zero) = ranges(weights, channels)
+            .into_iter()
+            .map(|(low, high)| {
+                let scale = (high - low) / steps;
+                let scale = if scale == 0.0 { 1.0 } else { scale };
+                (scale, -(low / scale).round_ties_even())
+            })
+            .unzip();
         Self { levels, scale, zero }
     }
 

@@ -2,19 +2,15 @@
 //! for the error.
 //!
 //! With `H^-1 = U'U`, `U` upper triangular in the visiting order, coordinate t is rounded and the
-//! coordinates after it move by `-U[t, later] (v_t - c q_t) / U[t, t]`. Blocks as in Beacon: inside
-//! a block on the host's cores, between blocks one product on the device.
-
-// A lane is an index into several arrays at once.
-#![allow(clippy::needless_range_loop)]
+//! coordinates after it move by `-U[t, later] (v_t - c q_t) / U[t, t]`. Blocks as in Beacon: [`block`] inside,
+//! one product on the device between them.
 
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
 use super::alphabet::Alphabet;
 use super::beacon::ColumnOrder;
-use super::beacon::block::ranges;
-use super::lanes::{LANES, gather, gather_row, groups, merge};
+use super::block::{self, RoundingBlock, ranges};
 use crate::calibration::Statistics;
 use crate::device::{Device, read};
 use crate::linear_algebra::CholeskyInverse;
@@ -87,70 +83,43 @@ impl Solver {
             .flat_map(|&row| targets[row * channels..][..channels].iter().copied())
             .collect();
         let values = self.device.matrix(permuted, inputs, channels);
+        let row = |values: &[f64]| {
+            let narrow = values.iter().map(|&value| value as f32).collect();
+            self.device.matrix(narrow, 1, channels)
+        };
+        // A scale of 0 stands for a channel without extent: any scale rounds it to zero.
+        let scale: Vec<f64> =
+            alphabet.scale.iter().map(|&c| if c > 0.0 { c } else { 1.0 }).collect();
+        let scale = row(&scale);
+        let zero = row(&alphabet.zero);
         let mut errors = Tensor::<2>::zeros([inputs, channels], self.device.burn());
-        let mut codes = vec![0_u8; inputs * channels];
+        let mut codes = errors.clone();
         for (start, end) in ranges(inputs) {
             let mut block = values.clone().narrow(0, start, end - start);
             if start > 0 {
                 let carried = self.upper.clone().slice([0..start, start..end]).transpose();
                 block = block - carried.matmul(errors.clone().narrow(0, 0, start));
             }
-            let upper = read(self.upper.clone().slice([start..end, start..end]))?;
-            let (rounded, error) = round_block(&read(block)?, &upper, alphabet);
-            errors = errors.slice_assign(
-                [start..end, 0..channels],
-                self.device.matrix(error, end - start, channels),
-            );
-            for (row, rounded) in self.order[start..end].iter().zip(rounded.chunks_exact(channels))
-            {
-                let to = &mut codes[row * channels..][..channels];
-                // Codes are whole numbers in 0..=255.
-                to.iter_mut().zip(rounded).for_each(|(to, &code)| *to = code as u8);
-            }
+            let rounded = block::round(
+                &self.device,
+                RoundingBlock {
+                    values: block,
+                    upper: self.upper.clone().slice([start..end, start..end]),
+                    scale: scale.clone(),
+                    zero: zero.clone(),
+                    levels: alphabet.levels,
+                },
+            )?;
+            errors = errors.slice_assign([start..end, 0..channels], rounded.errors);
+            codes = codes.slice_assign([start..end, 0..channels], rounded.codes);
+        }
+        let positions = read(codes)?;
+        let mut codes = vec![0_u8; inputs * channels];
+        for (&row, rounded) in self.order.iter().zip(positions.chunks_exact(channels)) {
+            let to = &mut codes[row * channels..][..channels];
+            // Codes are whole numbers in 0..=255.
+            to.iter_mut().zip(rounded).for_each(|(to, &code)| *to = code as u8);
         }
         Ok(codes)
     }
-}
-
-/// Rounds the coordinates of one block (b x C); returns codes and scaled errors.
-fn round_block(values: &[f32], upper: &[f32], alphabet: &Alphabet) -> (Vec<f32>, Vec<f32>) {
-    let channels = alphabet.channels();
-    let rows = values.len() / channels.max(1);
-    let top = (alphabet.levels - 1) as f32;
-    let narrow = |values: &[f64]| -> Vec<f32> { values.iter().map(|&x| x as f32).collect() };
-    let (scale, zero) = (narrow(&alphabet.scale), narrow(&alphabet.zero));
-    let (codes, errors): (Vec<_>, Vec<_>) = groups(channels, |first| {
-        let mut values = gather(values, channels, first);
-        let scale = gather_row(&scale, channels, first).map(|c| if c > 0.0 { c } else { 1.0 });
-        let zero = gather_row(&zero, channels, first);
-        let mut codes = Vec::with_capacity(rows);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for t in 0..rows {
-                    let mut code = [0.0; LANES];
-                    let mut error = [0.0; LANES];
-                    let pivot = upper[t * rows + t];
-                    for lane in 0..LANES {
-                        let value = values[t][lane];
-                        code[lane] =
-                            (value / scale[lane] + zero[lane]).round_ties_even().clamp(0.0, top);
-                        error[lane] = (value - scale[lane] * (code[lane] - zero[lane])) / pivot;
-                    }
-                    for later in t + 1..rows {
-                        let factor = upper[t * rows + later];
-                        for lane in 0..LANES {
-                            values[later][lane] -= factor * error[lane];
-                        }
-                    }
-                    values[t] = error;
-                    codes.push(code);
-                }
-            },
-        );
-        (codes, values)
-    })
-    .into_iter()
-    .unzip();
-    (merge(&codes, channels), merge(&errors, channels))
 }

@@ -1,11 +1,10 @@
 //! The methods by name, and one layer's way through any of them.
 
-use fresnel_runtime::Error;
+use fresnel_runtime::{Error, ErrorKind};
 
 use super::alphabet::Alphabet;
-use super::beacon::objective::Problem;
 use super::gptq::{RoundingOrder, Solver};
-use super::{QuantizedLinear, beacon, beacon_plus, rtn};
+use super::{QuantizedLinear, beacon, beacon_plus, comq, fallback, rtn};
 use crate::calibration::{Statistics, StreamDifference, TokenWeights};
 use crate::device::Device;
 
@@ -21,6 +20,8 @@ pub enum Method {
     Gptq(GptqOptions),
     /// GPTQ*: GPTQ on the grid whose scale Beacon found.
     GptqStar(GptqOptions, beacon::Options),
+    /// COMQ on a scale set by hand or updated.
+    Comq(comq::Options),
     /// The paper's method.
     Beacon(beacon::Options),
     /// Beacon's objective from better starts, with a real-valued offset.
@@ -106,8 +107,17 @@ impl StatisticsOptions {
 pub struct Answer {
     /// Codes and grid.
     pub linear: QuantizedLinear,
-    /// Relative error after each phase of the method.
+    /// Relative error after each phase of the method, and after channels were rounded to nearest.
     pub relative_errors: Vec<f64>,
+    /// Number of channels that round to nearest serves better than the method's codes.
+    pub rounded_channels: usize,
+}
+
+impl Answer {
+    /// The answer of a method that looks at no data.
+    pub fn data_free(linear: QuantizedLinear) -> Self {
+        Self { linear, relative_errors: Vec::new(), rounded_channels: 0 }
+    }
 }
 
 /// What a layer is quantized from.
@@ -132,6 +142,7 @@ impl Method {
             Self::Rtn { .. } => "rtn",
             Self::Gptq(..) => "gptq",
             Self::GptqStar(..) => "gptq-star",
+            Self::Comq(..) => "comq",
             Self::Beacon(..) => "beacon",
             Self::BeaconPlus(..) => "beacon-plus",
         }
@@ -153,6 +164,10 @@ impl Method {
             Self::Rtn { symmetric } => vec![("symmetric", symmetric.to_string())],
             Self::Gptq(options) => gptq(options),
             Self::GptqStar(options, scale) => [gptq(options), beacon(scale)].concat(),
+            Self::Comq(options) => vec![
+                ("sweeps", options.iterations.to_string()),
+                ("comq_scale", options.scale.to_string()),
+            ],
             Self::Beacon(options) => beacon(options),
             Self::BeaconPlus(options) => vec![
                 ("sweeps", options.sweeps.to_string()),
@@ -171,11 +186,22 @@ impl Method {
         matches!(self, Self::BeaconPlus(..))
     }
 
-    /// Quantizes one layer.
+    /// Whether the grid is the symmetric one.
+    fn symmetric(&self) -> bool {
+        match self {
+            Self::Rtn { symmetric } => *symmetric,
+            Self::GptqStar(_, options) | Self::Beacon(options) => options.symmetric,
+            Self::Gptq(..) | Self::Comq(..) | Self::BeaconPlus(..) => false,
+        }
+    }
+
+    /// Quantizes one layer. Channels that round to nearest serves better on the calibration inputs
+    /// are rounded to nearest.
     ///
     /// # Errors
-    /// As the method's own function.
+    /// As the method's own function, and with [`ErrorKind::Invalid`] when weights are not finite.
     pub fn solve(&self, device: &Device, layer: &Layer) -> Result<Answer, Error> {
+        layer.statistics.check(layer.weights.len())?;
         let centred = if self.absorbs_mean() && layer.has_bias {
             layer.statistics.clone().centred()
         } else {
@@ -188,36 +214,63 @@ impl Method {
             None => layer.weights.iter().map(|&weight| f64::from(weight)).collect(),
         };
         let narrow: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
-        let channels = narrow.len() / layer.statistics.inputs().max(1);
-        let gptq = |options: &GptqOptions, alphabet: Alphabet| {
-            let solver = Solver::new(device, &centred, options.order, options.damping)?;
-            let codes = solver.codes(&narrow, &alphabet)?;
-            fixed_grid(device, &centred, &narrow, &alphabet, &codes)
+        if !narrow.iter().all(|weight| weight.is_finite()) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "weights of this layer are not finite, or its statistics ask for such weights",
+            ));
+        }
+        let (linear, mut relative_errors) =
+            self.search(device, &centred, (&weights, &narrow), layer.levels)?;
+        if !self.needs_calibration() {
+            return Ok(Answer::data_free(linear));
+        }
+        let grid = (layer.levels, self.symmetric());
+        let compared = fallback::keep_better(device, &centred, &narrow, grid, linear)?;
+        if relative_errors.is_empty() || compared.rounded_channels > 0 {
+            relative_errors.push(compared.relative_error);
+        }
+        let (linear, rounded_channels) = (compared.linear, compared.rounded_channels);
+        Ok(Answer { linear, relative_errors, rounded_channels })
+    }
+
+    /// The method's own codes, and the relative error after each phase of methods that have phases;
+    /// `weights` in f64 and in f32.
+    fn search(
+        &self,
+        device: &Device,
+        statistics: &Statistics,
+        (weights, narrow): (&[f64], &[f32]),
+        levels: u32,
+    ) -> Result<(QuantizedLinear, Vec<f64>), Error> {
+        let channels = narrow.len() / statistics.inputs().max(1);
+        let gptq = |options: &GptqOptions, alphabet: &Alphabet| {
+            let solver = Solver::new(device, statistics, options.order, options.damping)?;
+            let codes = solver.codes(narrow, alphabet)?;
+            Ok(QuantizedLinear::on_grid(&codes, &alphabet.scale, &alphabet.zero))
         };
-        match self {
-            Self::Rtn { symmetric } => Ok(Answer {
-                linear: rtn::quantize(&narrow, channels, layer.levels, *symmetric),
-                relative_errors: Vec::new(),
-            }),
-            Self::Gptq(options) => {
-                gptq(options, Alphabet::asymmetric(&narrow, channels, layer.levels))
-            }
+        let linear = match self {
+            Self::Rtn { symmetric } => rtn::quantize(narrow, channels, levels, *symmetric),
+            Self::Gptq(options) => gptq(options, &Alphabet::asymmetric(narrow, channels, levels))?,
             Self::GptqStar(options, beacon) => {
-                let solution = beacon::solve(device, &centred, &narrow, layer.levels, beacon)?;
-                gptq(options, Alphabet { scale: solution.scale, ..solution.alphabet })
+                let solution = beacon::solve(device, statistics, narrow, levels, beacon)?;
+                gptq(options, &Alphabet { scale: solution.scale, ..solution.alphabet })?
+            }
+            Self::Comq(options) => {
+                comq::solve(device, statistics, narrow, levels, options)?.into_linear()
             }
             Self::Beacon(options) => {
-                let solution = beacon::solve(device, &centred, &narrow, layer.levels, options)?;
+                let solution = beacon::solve(device, statistics, narrow, levels, options)?;
                 let relative_errors = solution.relative_errors();
-                Ok(Answer { linear: solution.into_linear(), relative_errors })
+                return Ok((solution.into_linear(), relative_errors));
             }
             Self::BeaconPlus(options) => {
-                let solution =
-                    beacon_plus::solve(device, &centred, &weights, layer.levels, options)?;
+                let solution = beacon_plus::solve(device, statistics, weights, levels, options)?;
                 let relative_errors = solution.relative_errors.clone();
-                Ok(Answer { linear: solution.into_linear(), relative_errors })
+                return Ok((solution.into_linear(), relative_errors));
             }
-        }
+        };
+        Ok((linear, Vec::new()))
     }
 
     /// What to add to the layer's bias, given the dequantized weights (N x C row-major): the mean
@@ -244,23 +297,4 @@ impl Method {
         }
         Some(change.into_iter().map(|change| change as f32).collect())
     }
-}
-
-/// Codes on a grid that stays as it is.
-fn fixed_grid(
-    device: &Device,
-    statistics: &Statistics,
-    weights: &[f32],
-    alphabet: &Alphabet,
-    codes: &[u8],
-) -> Result<Answer, Error> {
-    let order: Vec<usize> = (0..statistics.inputs()).collect();
-    let problem = Problem::new(device, statistics, weights, alphabet, &order);
-    let state = problem.state(problem.upload_codes(codes), &problem.target())?;
-    let energy = statistics.target_energy(device, weights)?;
-    let error = problem.relative_error(&state, &alphabet.scale, &energy)?;
-    Ok(Answer {
-        linear: QuantizedLinear::on_grid(codes, &alphabet.scale, &alphabet.zero),
-        relative_errors: vec![error],
-    })
 }

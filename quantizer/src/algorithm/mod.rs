@@ -9,6 +9,9 @@
 pub mod alphabet;
 pub mod beacon;
 pub mod beacon_plus;
+pub mod block;
+pub mod comq;
+pub mod fallback;
 pub mod gptq;
 pub mod method;
 pub mod rtn;
@@ -66,7 +69,7 @@ impl QuantizedLinear {
 }
 
 /// Transposes a `rows` x `columns` row-major matrix.
-pub(crate) fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
+pub fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
     debug_assert_eq!(values.len(), rows * columns);
     (0..columns)
         .flat_map(|column| (0..rows).map(move |row| values[row * columns + column]))

@@ -1,6 +1,7 @@
 //! The commands of the program `fresnel` that need the quantizer; the others are those of
 //! [`fresnel_runtime::cli`].
 
+mod comq;
 mod demo;
 mod quantize;
 mod synth;

@@ -9,9 +9,10 @@ use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs, check_output};
 use fresnel_runtime::format::{TensorEntry, size_bound, write};
 use serde_json::json;
 
+use super::comq::ComqArgs;
 use crate::algorithm::gptq::RoundingOrder;
 use crate::algorithm::method::GptqOptions;
-use crate::algorithm::{CalibrateOn, Method, StatisticsOptions, beacon, beacon_plus};
+use crate::algorithm::{CalibrateOn, Method, StatisticsOptions, beacon, beacon_plus, comq};
 use crate::calibration::images::Selection;
 use crate::calibration::{CalibrationImages, TokenWeights};
 use crate::device::{Device, DeviceChoice};
@@ -31,6 +32,8 @@ enum MethodName {
     Gptq,
     /// GPTQ on the grid whose scale Beacon finds
     GptqStar,
+    /// COMQ: coordinate descent on a scale set by hand or updated
+    Comq,
     /// Round to nearest on the min-max grid: needs no images
     Rtn,
 }
@@ -39,7 +42,10 @@ impl MethodName {
     /// Whether a flag of this name means something to the method.
     fn takes(self, flag: &str) -> bool {
         match flag {
-            "--sweeps" => matches!(self, Self::Beacon | Self::BeaconPlus | Self::GptqStar),
+            "--sweeps" => {
+                matches!(self, Self::Beacon | Self::BeaconPlus | Self::GptqStar | Self::Comq)
+            }
+            "--comq-scale" => self == Self::Comq,
             "--symmetric" => matches!(self, Self::Beacon | Self::GptqStar | Self::Rtn),
             "--act-order" => matches!(self, Self::Gptq | Self::GptqStar),
             "--damping" => matches!(self, Self::Gptq | Self::GptqStar | Self::BeaconPlus),
@@ -80,7 +86,7 @@ pub struct QuantizeArgs {
     /// How codes are chosen
     #[arg(long, value_enum, default_value_t = MethodName::Beacon)]
     method: MethodName,
-    /// Refinement sweeps K [default: 6; beacon-plus 4]
+    /// Refinement sweeps K; iterations of comq [default: 6; beacon-plus and comq 4]
     #[arg(long, value_name = "K")]
     sweeps: Option<u32>,
     /// Strength of error correction, from 0 (none) to 1 (the paper's) [default: 0; beacon-plus 0.25]
@@ -105,6 +111,8 @@ pub struct QuantizeArgs {
     /// Damping as a share of the mean diagonal of the Gram matrix [default: 0.01; beacon-plus 0.03]
     #[arg(long, value_name = "D")]
     damping: Option<f64>,
+    #[command(flatten)]
+    comq: ComqArgs,
     /// Model whose activations calibrate each layer [default: quantized]
     #[arg(long, value_enum)]
     calibrate_on: Option<CalibrateOn>,
@@ -158,6 +166,7 @@ impl QuantizeArgs {
             (self.symmetric, "--symmetric"),
             (self.act_order, "--act-order"),
             (self.damping.is_some(), "--damping"),
+            (self.comq.comq_scale.is_some(), "--comq-scale"),
             (self.error_correction.is_some(), "--error-correction"),
             (self.stream_correction.is_some(), "--stream-correction"),
             (self.token_weights.is_some(), "--token-weights"),
@@ -209,10 +218,17 @@ impl QuantizeArgs {
         let mut plus = beacon_plus::Options::default();
         plus.sweeps = self.sweeps.unwrap_or(plus.sweeps);
         plus.damping = self.damping.unwrap_or(plus.damping);
+        let mut comq = comq::Options::default();
+        comq.iterations = self.sweeps.unwrap_or(comq.iterations);
+        comq.scale = self.comq.comq_scale.unwrap_or(comq.scale);
+        if comq.iterations == 0 && name == MethodName::Comq {
+            return Err(Failure::usage("--sweeps 0: comq needs at least one iteration"));
+        }
         Ok(match name {
             MethodName::Rtn => Method::Rtn { symmetric: self.symmetric },
             MethodName::Gptq => Method::Gptq(gptq),
             MethodName::GptqStar => Method::GptqStar(gptq, beacon),
+            MethodName::Comq => Method::Comq(comq),
             MethodName::Beacon => Method::Beacon(beacon),
             MethodName::BeaconPlus => Method::BeaconPlus(plus),
         })
@@ -360,6 +376,7 @@ fn report(
                     "bits": StoredWidth::Codes(layer.width).name(),
                     "relative_error": error(layer),
                     "relative_error_per_sweep": layer.relative_errors,
+                    "channels_rounded_to_nearest": layer.rounded_channels,
                 })
             })
             .collect();

@@ -10,8 +10,8 @@
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
-use super::block::{self, InitializationBlock};
 use super::objective::Problem;
+use crate::algorithm::block::{self, InitializationBlock};
 use crate::device::{Device, read};
 
 /// Builds the initial codes; N x C in the problem's visiting order.

@@ -7,11 +7,10 @@
 //! scale is read off at the end ([`objective`]).
 //!
 //! All channels advance together. Coordinates go in blocks: inside a block the changes of one
-//! coordinate reach the others by rank-1 updates ([`block`]); between blocks one matrix product
+//! coordinate reach the others by rank-1 updates ([`super::block`]); between blocks one matrix product
 //! carries them, so nearly all work is burn matmul and no device sees a launch per coordinate.
 //! State is f32, Gram matrices are accumulated in f64.
 
-pub mod block;
 pub mod initialization;
 pub mod objective;
 pub mod order;

@@ -162,28 +162,6 @@ impl<'a> Problem<'a> {
             .collect())
     }
 
-    /// `||X_t W - X~ W^|| / ||X_t W||` for codes on a grid of fixed scale; `energy` is `||X_t w||^2`
-    /// per channel.
-    ///
-    /// # Errors
-    /// Fails when the device fails.
-    pub fn relative_error(
-        &self,
-        state: &State,
-        scale: &[f64],
-        energy: &[f64],
-    ) -> Result<f64, Error> {
-        let (s, n) = (read(state.s.clone())?, read(state.n.clone())?);
-        let total: f64 = energy.iter().sum();
-        let left: f64 = (0..energy.len())
-            .map(|channel| {
-                let (s, n, c) = (f64::from(s[channel]), f64::from(n[channel]), scale[channel]);
-                (energy[channel] - 2.0 * c * s + c * c * n).max(0.0)
-            })
-            .sum();
-        Ok(if total > 0.0 { (left / total).sqrt() } else { 0.0 })
-    }
-
     /// Reads a phase's codes and cosines; `energy` is `||Xw||^2` per channel.
     ///
     /// # Errors

@@ -5,8 +5,8 @@
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
-use super::block::{self, RefinementBlock};
 use super::objective::{Problem, State};
+use crate::algorithm::block::{self, RefinementBlock};
 use crate::device::{Device, read};
 
 /// A vector counts as zero below this share of the largest column's energy.

@@ -5,7 +5,8 @@
 
 use fresnel_runtime::Error;
 
-use super::{Decided, Group, MINIMUM_GAIN, RefinementBlock};
+use super::Group;
+use crate::algorithm::block::{Decided, MINIMUM_GAIN, RefinementBlock};
 use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
 use crate::device::{Device, read};
 
@@ -13,14 +14,17 @@ use crate::device::{Device, read};
 ///
 /// # Errors
 /// Fails when the device fails.
-pub fn refine(device: &Device, block: RefinementBlock) -> Result<Decided, Error> {
+pub(in crate::algorithm::block) fn refine(
+    device: &Device,
+    block: RefinementBlock,
+) -> Result<Decided, Error> {
     let [rows, channels] = block.codes.dims();
     let gram = read(block.gram)?;
     let h = read(block.h)?;
     let target = read(block.target)?;
     let codes = read(block.codes)?;
     let (s, n) = (read(block.s)?, read(block.n)?);
-    Ok(Decided::by_groups(device, rows, channels, |first| {
+    Ok(Group::decide(device, rows, channels, |first| {
         let columns = |values: &[f32]| gather(values, channels, first);
         let lanes = |values: &[f32]| gather_row(values, channels, first);
         let mut descent = Descent {

@@ -1,13 +1,12 @@
 //! The coordinates of one block, one after the other, for all channels at once.
 //!
-//! Inside a block the choice at one coordinate changes `h` of the others by a rank-1 update with
-//! the block of `G` on the diagonal, which stays in cache. Everything outside the block follows later
-//! by one matrix product on the device.
+//! Inside a block the choice at one coordinate changes what the others see by a rank-1 update with
+//! the block of the matrix on the diagonal. Everything outside the block follows later by one
+//! matrix product on the device. So every solver is a chain of blocks, and every kind of block is
+//! one function here, from tensors to tensors: [`initialize`] and [`refine`] for Beacon, [`round`]
+//! for GPTQ, [`descend`] for COMQ.
 //!
-//! The block itself is worked on by the host's cores whatever the device: it is a long chain of tiny
-//! steps but a few per cent of the arithmetic, with channels in SIMD lanes and groups of lanes on
-//! threads. The loops are plain arrays that the compiler vectorises; `pulp` compiles them for the
-//! instruction sets that the host may have and picks one at run time.
+//! Each runs in [`host`], channels in SIMD lanes and groups of lanes on threads.
 //!
 //! # Scores without cancellation
 //! Candidates differ in the sixth digit of the cosine, too little for f32 if two cosines are
@@ -16,16 +15,12 @@
 //! `(1 + a)^2 / (1 + r)`, hence `gain = (a (2 + a) - r) / (1 + r)`, exact to f32's relative
 //! precision. It needs `s > 0` and `1 + a > 0`; a channel that is not there yet is scored directly.
 
-mod descent;
-mod path;
+mod host;
 
 use burn::tensor::Tensor;
+use fresnel_runtime::Error;
 
-use crate::algorithm::lanes::{Lanes, groups, merge};
 use crate::device::Device;
-
-pub use descent::refine;
-pub use path::initialize;
 
 /// Coordinates per block: large enough that products between blocks dominate, small enough that
 /// the block of `G` and a channel's `h` stay close to the arithmetic.
@@ -95,31 +90,72 @@ pub struct Decided {
     pub n: Tensor<2>,
 }
 
-/// What one group of channels ends with.
-struct Group {
-    codes: Vec<Lanes>,
-    s: Lanes,
-    n: Lanes,
+/// One block of GPTQ; b coordinates, C channels.
+pub struct RoundingBlock {
+    /// Weights as the coordinates before the block left them, b x C.
+    pub values: Tensor<2>,
+    /// Diagonal block of `U`, b x b.
+    pub upper: Tensor<2>,
+    /// Scales, 1 x C, all positive.
+    pub scale: Tensor<2>,
+    /// Zero points, 1 x C.
+    pub zero: Tensor<2>,
+    /// Number of levels L.
+    pub levels: u32,
 }
 
-impl Decided {
-    /// Runs `work` on every group of channels and uploads the results.
-    fn by_groups(
-        device: &Device,
-        rows: usize,
-        channels: usize,
-        work: impl Fn(usize) -> Group + Send + Sync,
-    ) -> Self {
-        let groups = groups(channels, work);
-        let (s, n) = groups
-            .iter()
-            .map(|group| (vec![group.s], vec![group.n]))
-            .unzip::<_, _, Vec<_>, Vec<_>>();
-        let codes: Vec<Vec<Lanes>> = groups.into_iter().map(|group| group.codes).collect();
-        Self {
-            codes: device.matrix(merge(&codes, channels), rows, channels),
-            s: device.matrix(merge(&s, channels), 1, channels),
-            n: device.matrix(merge(&n, channels), 1, channels),
-        }
-    }
+/// What [`round`] leaves behind.
+pub struct Rounded {
+    /// Codes `k`, b x C.
+    pub codes: Tensor<2>,
+    /// `(v - c q) / U[t, t]`, which the coordinates after the block make up for, b x C.
+    pub errors: Tensor<2>,
+}
+
+/// One block of a COMQ iteration; b coordinates, C channels.
+pub struct DescentBlock {
+    /// Diagonal block of `G`, b x b.
+    pub gram: Tensor<2>,
+    /// `B - G V`, including everything changed before the block, b x C.
+    pub residual: Tensor<2>,
+    /// Values `V` before the block is worked on, b x C.
+    pub values: Tensor<2>,
+    /// Scales, 1 x C, all positive.
+    pub scale: Tensor<2>,
+    /// Zero points, 1 x C.
+    pub zero: Tensor<2>,
+    /// Number of levels L.
+    pub levels: u32,
+}
+
+/// Decides the codes of one block of the initialization.
+///
+/// # Errors
+/// Fails when the device fails.
+pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided, Error> {
+    host::path::initialize(device, block)
+}
+
+/// Reconsiders the codes of one block of a refinement sweep.
+///
+/// # Errors
+/// Fails when the device fails.
+pub fn refine(device: &Device, block: RefinementBlock) -> Result<Decided, Error> {
+    host::descent::refine(device, block)
+}
+
+/// Rounds the coordinates of one block of GPTQ.
+///
+/// # Errors
+/// Fails when the device fails.
+pub fn round(device: &Device, block: RoundingBlock) -> Result<Rounded, Error> {
+    host::rounding::round(device, block)
+}
+
+/// Codes `k` of one block of COMQ, b x C.
+///
+/// # Errors
+/// Fails when the device fails.
+pub fn descend(device: &Device, block: DescentBlock) -> Result<Tensor<2>, Error> {
+    host::nearest::descend(device, block)
 }

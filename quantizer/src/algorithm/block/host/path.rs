@@ -5,7 +5,8 @@
 
 use fresnel_runtime::Error;
 
-use super::{Decided, Group, InitializationBlock, MINIMUM_GAIN};
+use super::Group;
+use crate::algorithm::block::{Decided, InitializationBlock, MINIMUM_GAIN};
 use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
 use crate::device::{Device, read};
 
@@ -13,7 +14,10 @@ use crate::device::{Device, read};
 ///
 /// # Errors
 /// Fails when the device fails.
-pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided, Error> {
+pub(in crate::algorithm::block) fn initialize(
+    device: &Device,
+    block: InitializationBlock,
+) -> Result<Decided, Error> {
     let [rows, channels] = block.weights.dims();
     let gram = read(block.gram)?;
     let cross = block.cross.map(read).transpose()?;
@@ -24,7 +28,7 @@ pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided
     let zero = read(block.zero)?;
     let reference = block.reference.map(read).transpose()?;
     let (s, n) = (read(block.s)?, read(block.n)?);
-    Ok(Decided::by_groups(device, rows, channels, |first| {
+    Ok(Group::decide(device, rows, channels, |first| {
         let columns = |values: &[f32]| gather(values, channels, first);
         let lanes = |values: &[f32]| gather_row(values, channels, first);
         let mut path = Path {

@@ -1,0 +1,61 @@
+//! COMQ's coordinate steps within one block: the level nearest to the minimiser of the squared error.
+
+// A lane is an index into several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
+use burn::tensor::Tensor;
+use fresnel_runtime::Error;
+
+use crate::algorithm::block::DescentBlock;
+use crate::algorithm::lanes::{LANES, gather, gather_row, groups, merge};
+use crate::device::{Device, read};
+
+/// Moves each coordinate of one block to its best level, the others held fixed.
+///
+/// # Errors
+/// Fails when the device fails.
+pub(in crate::algorithm::block) fn descend(
+    device: &Device,
+    block: DescentBlock,
+) -> Result<Tensor<2>, Error> {
+    let [rows, channels] = block.values.dims();
+    let gram = read(block.gram)?;
+    let residual = read(block.residual)?;
+    let values = read(block.values)?;
+    let (scale, zero) = (read(block.scale)?, read(block.zero)?);
+    let top = (block.levels - 1) as f32;
+    let codes = groups(channels, |first| {
+        let mut residual = gather(&residual, channels, first);
+        let values = gather(&values, channels, first);
+        // Lanes past the last channel have scale 0 and are dropped in the end.
+        let scale = gather_row(&scale, channels, first).map(|c| if c > 0.0 { c } else { 1.0 });
+        let zero = gather_row(&zero, channels, first);
+        let mut codes = Vec::with_capacity(rows);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for t in 0..rows {
+                    let energy = gram[t * rows + t];
+                    let inverse = if energy > 0.0 { 1.0 / energy } else { 0.0 };
+                    let mut code = [0.0; LANES];
+                    let mut change = [0.0; LANES];
+                    for lane in 0..LANES {
+                        let best = values[t][lane] + residual[t][lane] * inverse;
+                        code[lane] =
+                            ((best / scale[lane]).round_ties_even() + zero[lane]).clamp(0.0, top);
+                        change[lane] = scale[lane] * (code[lane] - zero[lane]) - values[t][lane];
+                    }
+                    for later in t + 1..rows {
+                        let g = gram[later * rows + t];
+                        for lane in 0..LANES {
+                            residual[later][lane] -= g * change[lane];
+                        }
+                    }
+                    codes.push(code);
+                }
+            },
+        );
+        codes
+    });
+    Ok(device.matrix(merge(&codes, channels), rows, channels))
+}
