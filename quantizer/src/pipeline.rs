@@ -113,6 +113,7 @@ pub fn quantize(
         }
     }
     if let Method::Rtn { symmetric } = method {
+        let solved = Instant::now();
         for spec in specs.iter().filter(|spec| spec.role == Role::Linear) {
             let width = widths.of(&spec.name);
             let linear =
@@ -120,6 +121,7 @@ pub fn quantize(
             result.store(spec, width, linear, Vec::new())?;
             progress(1);
         }
+        result.solver_time = solved.elapsed();
         return Ok(result);
     }
     let images = calibration.ok_or_else(|| {
