@@ -13,11 +13,16 @@ const SMALL: [f64; 2] = [560.0, 250.0];
 /// Top-1 against bits per weight, a line per method.
 pub fn accuracy_by_bits(comparison: &Comparison) -> Chart {
     let widths = comparison.widths();
-    let series = lines(comparison, |row, figures| Point {
+    let mut series = lines(comparison, |row, figures| Point {
         at: [row.bits.bits(), figures.accuracy.top1()],
         margin: figures.top1_margin(),
         tooltip: tooltip(comparison, row, figures),
     });
+    // Intervals at one width stand side by side.
+    let middle = series.len().saturating_sub(1) as f64 / 2.0;
+    for (index, series) in series.iter_mut().enumerate() {
+        series.shift = 3.0 * (index as f64 - middle);
+    }
     Chart {
         title: format!("{} in percent against bits per weight", metric(comparison)),
         size: SIZE,
@@ -50,6 +55,7 @@ pub fn accuracy_by_size(comparison: &Comparison) -> Chart {
             style: STYLES - 1,
             joined: false,
             hollow: false,
+            shift: 0.0,
             points: vec![point(row, figures)],
         });
     }
@@ -176,6 +182,7 @@ fn style(comparison: &Comparison, row: &Row) -> Series {
         style: style % (STYLES - 1),
         joined: true,
         hollow: row.tuned,
+        shift: 0.0,
         points: Vec::new(),
     }
 }

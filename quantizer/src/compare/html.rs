@@ -91,7 +91,8 @@ fn matrix(page: &mut String, comparison: &Comparison) {
     push(
         page,
         format_args!(
-            "<h2>{first} in percent by method and width</h2>\n<div class=\"card scroll\"><table>\n<thead><tr><th>method</th>"
+            "<h2>{} ({first}, %) by method and width</h2>\n<div class=\"card scroll\"><table>\n<thead><tr><th>method</th>",
+            quantity(comparison)
         ),
     );
     for width in &widths {
@@ -126,14 +127,22 @@ fn matrix(page: &mut String, comparison: &Comparison) {
     page.push_str("</tbody></table></div>\n");
 }
 
+/// The percentages in a heading.
+fn quantity(comparison: &Comparison) -> &'static str {
+    match comparison.evaluation.metric {
+        Metric::Accuracy => "Accuracy",
+        Metric::Agreement => "Agreement with the float model",
+    }
+}
+
 fn accuracy_charts(page: &mut String, comparison: &Comparison) {
     if comparison.quantized().all(|row| row.figures().is_none()) {
         return;
     }
-    let first = comparison.evaluation.metric.first();
+    let quantity = quantity(comparison);
     push(
         page,
-        format_args!("<h2>{first} against bits and against size</h2>\n<div class=\"two\">\n"),
+        format_args!("<h2>{quantity} against bits and against size</h2>\n<div class=\"two\">\n"),
     );
     for (title, chart) in [
         ("Bits per weight", charts::accuracy_by_bits(comparison)),
@@ -175,14 +184,42 @@ fn width_tabs(page: &mut String, comparison: &Comparison) {
             figure(page, "Error of each layer's output", &first.series, errors);
         }
         if let Some(chart) = convergence {
-            let title = "Convergence of each method's own objective";
             page.push_str("<div class=\"two\">\n");
+            let title = "Convergence of each method's own objective";
             figure(page, title, &chart.series, std::slice::from_ref(chart));
+            sweeps(page, chart);
             page.push_str("</div>\n");
         }
         page.push_str("</div>\n");
     }
     page.push_str("</div>\n");
+}
+
+/// What the sweeps of a convergence chart gain, in numbers.
+fn sweeps(page: &mut String, chart: &Chart) {
+    page.push_str(
+        "<div class=\"card\">\n<h3>What the sweeps gain</h3>\n<table>\n<thead><tr><th>method</th><th>sweeps</th>\
+         <th>error at the start</th><th>at the end</th><th>less by</th></tr></thead>\n<tbody>\n",
+    );
+    for series in &chart.series {
+        let [Some(first), Some(last)] = [series.points.first(), series.points.last()] else {
+            continue;
+        };
+        let (start, end) = (first.at[1], last.at[1]);
+        push(
+            page,
+            format_args!(
+                "<tr><th>{}</th><td>{}</td><td>{start:.4}</td><td>{end:.4}</td><td>{:.1} %</td></tr>\n",
+                escape(&series.name),
+                series.points.len() - 1,
+                100.0 * (1.0 - end / start.max(f64::MIN_POSITIVE))
+            ),
+        );
+    }
+    page.push_str(
+        "</tbody></table>\n<p class=\"soft note\">Objectives differ between methods (centred, weighted or corrected), \
+         so compare shapes, not heights. Methods without sweeps are not shown.</p>\n</div>\n",
+    );
 }
 
 /// A card with a title, a legend and charts.

@@ -11,6 +11,8 @@ pub const STYLES: usize = 8;
 
 /// Room around the plot area for tick labels, axis labels and guide labels: left, top, right, bottom.
 const MARGINS: [f64; 4] = [58.0, 24.0, 18.0, 46.0];
+/// Guides that are closer than this to one with a label get none: labels would overlap.
+const GUIDE_LABEL_WIDTH: f64 = 26.0;
 /// Radius of a marker.
 const RADIUS: f64 = 4.2;
 
@@ -25,7 +27,7 @@ pub struct Chart {
     pub x: Axis,
     /// From bottom to top.
     pub y: Axis,
-    /// Vertical lines with a label above.
+    /// Vertical lines with a label above, from left to right.
     pub guides: Vec<(f64, String)>,
     /// Horizontal dashed lines with a label.
     pub levels: Vec<(f64, String)>,
@@ -57,6 +59,9 @@ pub struct Series {
     pub joined: bool,
     /// Whether markers are hollow.
     pub hollow: bool,
+    /// Pixels that the series is moved to the right, so that series with the same positions do not
+    /// hide each other.
+    pub shift: f64,
     /// From left to right.
     pub points: Vec<Point>,
 }
@@ -208,10 +213,14 @@ impl Chart {
             push_line(svg, "axis", [x, bottom, x, bottom + 4.0]);
             push_text(svg, "tick middle", [x, bottom + 18.0], label);
         }
+        let mut last = f64::NEG_INFINITY;
         for (value, label) in &self.guides {
             let x = self.place([*value, self.y.range[0]])[0];
             push_line(svg, "guide", [x, top, x, bottom]);
-            push_text(svg, "tick middle", [x, top - 8.0], label);
+            if x - last >= GUIDE_LABEL_WIDTH {
+                push_text(svg, "tick middle", [x, top - 8.0], label);
+                last = x;
+            }
         }
         push_line(svg, "axis", [left, bottom, right, bottom]);
         push_text(svg, "name middle", [(left + right) / 2.0, bottom + 38.0], &self.x.label);
@@ -233,24 +242,29 @@ impl Chart {
     fn draw_series(&self, svg: &mut String, series: &Series) {
         let style = series.style % STYLES;
         let hollow = if series.hollow { " hollow" } else { "" };
+        let place = |at: [f64; 2]| {
+            let [x, y] = self.place(at);
+            [x + series.shift, y]
+        };
         push(svg, format_args!("<g class=\"s{style}{hollow}\">\n"));
         if series.joined && series.points.len() > 1 {
-            let places: Vec<String> = series
-                .points
-                .iter()
-                .map(|point| {
-                    let [x, y] = self.place(point.at);
-                    format!("{x:.1},{y:.1}")
-                })
-                .collect();
-            push(svg, format_args!("<polyline class=\"line\" points=\"{}\"/>\n", places.join(" ")));
+            let corner = |point: &Point| {
+                let [x, y] = place(point.at);
+                format!("{x:.1},{y:.1}")
+            };
+            let corners: Vec<String> = series.points.iter().map(corner).collect();
+            let corners = corners.join(" ");
+            push(svg, format_args!("<polyline class=\"line\" points=\"{corners}\"/>\n"));
         }
         for point in &series.points {
-            let [x, y] = self.place(point.at);
+            let [x, y] = place(point.at);
             push(svg, format_args!("<g><title>{}</title>", escape(&point.tooltip)));
             if point.margin > 0.0 {
-                let [_, low] = self.place([point.at[0], point.at[1] - point.margin]);
-                let [_, high] = self.place([point.at[0], point.at[1] + point.margin]);
+                let end = |value: f64| {
+                    let value = value.clamp(self.y.range[0], self.y.range[1]);
+                    place([point.at[0], value])[1]
+                };
+                let [low, high] = [point.at[1] - point.margin, point.at[1] + point.margin].map(end);
                 push_line(svg, "whisker", [x, low, x, high]);
             }
             svg.push_str(&marker(style, [x, y], RADIUS));

@@ -68,6 +68,7 @@ fn points_lie_inside_the_picture_and_carry_their_text() {
                 style,
                 joined: true,
                 hollow: style % 2 == 1,
+                shift: 0.0,
                 points: vec![
                     Point { at: [1.58, 0.0], margin: 1.0, tooltip: "<none>".to_owned() },
                     Point { at: [4.0, 100.0], margin: 0.0, tooltip: "all".to_owned() },
