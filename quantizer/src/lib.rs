@@ -6,6 +6,7 @@
 //! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, round to nearest)
 //! pipeline     the whole model, layer after layer
 //! model_file   codes and floats -> tensors of a .fresnel file
+//! compare      methods x widths on one model: tables, csv, json and a page with figures
 //! cli          the commands of the program `fresnel`
 //! ```
 //!
@@ -15,6 +16,7 @@ pub mod agreement;
 pub mod algorithm;
 pub mod calibration;
 pub mod cli;
+pub mod compare;
 pub mod device;
 pub mod digits;
 pub mod divergence;

@@ -26,6 +26,7 @@ struct Program {
 #[derive(Subcommand)]
 enum Command {
     Quantize(Box<cli::QuantizeArgs>),
+    Compare(Box<cli::CompareArgs>),
     Demo(cli::DemoArgs),
     Synth(cli::SynthArgs),
     Eval(runtime::EvalArgs),
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     };
     let (result, json) = match &command {
         Command::Quantize(args) => (cli::quantize(args), args.report.json),
+        Command::Compare(args) => (cli::compare(args), args.report.json),
         Command::Demo(args) => (cli::demo(args), args.report.json),
         Command::Synth(args) => (cli::synth(args), args.report.json),
         Command::Eval(args) => (runtime::eval(args), args.report.json),

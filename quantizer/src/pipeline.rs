@@ -124,6 +124,7 @@ pub fn quantize(
         }
     }
     if let Method::Rtn { symmetric } = method {
+        let solved = Instant::now();
         for spec in specs.iter().filter(|spec| spec.role == Role::Linear) {
             let width = widths.of(&spec.name);
             let linear =
@@ -131,6 +132,7 @@ pub fn quantize(
             result.store(spec, width, Answer::data_free(linear))?;
             progress(1);
         }
+        result.solver_time = solved.elapsed();
         return Ok(result);
     }
     let calibration = calibration.ok_or_else(|| {

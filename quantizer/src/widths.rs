@@ -34,6 +34,19 @@ impl StoredWidth {
         Self::NAMES.iter().find(|(width, _)| *width == self).map_or("", |(_, name)| name)
     }
 
+    /// Bits per weight, as a number.
+    pub fn bits(self) -> f64 {
+        match self {
+            Self::Codes(CodeWidth::Ternary) => 3.0_f64.log2(),
+            Self::Codes(CodeWidth::Two) => 2.0,
+            Self::Codes(CodeWidth::Three) => 3.0,
+            Self::Codes(CodeWidth::Four) => 4.0,
+            Self::Codes(CodeWidth::Eight) => 8.0,
+            Self::Float16 => 16.0,
+            Self::Float32 => 32.0,
+        }
+    }
+
     /// The width of the codes, or `None` for float.
     pub fn codes(self) -> Option<CodeWidth> {
         match self {

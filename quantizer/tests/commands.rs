@@ -13,9 +13,10 @@ fn every_command_has_help_with_an_example() {
         String::from_utf8(output.stdout).expect("UTF-8")
     };
     let overview = help(&["--help"]);
-    for command in
-        ["quantize", "demo", "synth", "eval", "run", "classify", "inspect", "verify", "bench"]
-    {
+    for command in [
+        "quantize", "compare", "demo", "synth", "eval", "run", "classify", "inspect", "verify",
+        "bench",
+    ] {
         assert!(overview.contains(command), "{command} in the overview");
         let text = help(&[command, "--help"]);
         assert!(text.contains(&format!("fresnel {command}")), "an example of {command}: {text}");

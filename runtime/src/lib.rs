@@ -23,6 +23,7 @@
 //! - [`model`]: hyper-parameters of the Vision Transformer family, and loaded models;
 //! - [`image`]: pictures to pixels, as timm and Pillow do it;
 //! - [`session`]: running a model; [`exec`]: how that is done, and the oracle of its tests;
+//! - [`evaluation`]: accuracy on labelled pictures;
 //! - `cli`: the commands of the programs `fresnel-run` and `fresnel` (feature `cli`, on by default).
 //!
 //! Arithmetic is that of `fresnel-kernels`: packed weights of 1.58, 2, 3, 4 and 8 bit are expanded while
@@ -34,6 +35,7 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod error;
+pub mod evaluation;
 pub mod exec;
 pub mod format;
 pub mod image;

@@ -93,7 +93,7 @@ fn the_search_keeps_what_is_closest_to_the_float_model() {
     let widths = LayerWidths::uniform(CodeWidth::Two);
     let edge = StoredWidth::Codes(CodeWidth::Eight);
     let subject = Subject { model: &model, method: &method, widths: &widths, edge };
-    let start = StatisticsOptions::for_beacon_plus();
+    let start = StatisticsOptions::for_beacon_plus(CodeWidth::Two);
     let calibration = Calibration { images: &images, information: Some(&information), cache: None };
     let search = |limit| {
         let mut told = 0;
@@ -107,7 +107,7 @@ fn the_search_keeps_what_is_closest_to_the_float_model() {
     assert!(trials.len() >= 8, "{} trials", trials.len());
     let best = search::best(&trials).expect("a trial");
     assert!(trials.iter().all(|trial| trial.divergence >= best.divergence));
-    assert!(trials.iter().any(|t| t.statistics.token_weights == TokenWeights::Fisher));
+    assert!(trials.iter().any(|t| t.statistics.token_weights == TokenWeights::ClassToken(10.0)));
     assert_eq!(search(Duration::ZERO).len(), 1, "no time left after the first trial");
 
     let few = images.part(0..4);

@@ -1,5 +1,6 @@
 //! The methods by name, and one layer's way through any of them.
 
+use fresnel_runtime::format::CodeWidth;
 use fresnel_runtime::{Error, ErrorKind};
 
 use super::alphabet::Alphabet;
@@ -67,13 +68,19 @@ pub struct StatisticsOptions {
 }
 
 impl StatisticsOptions {
-    /// What measured best with Beacon+ on classifiers.
-    pub fn for_beacon_plus() -> Self {
+    /// What measured best with Beacon+ on classifiers. Up to 2 bit, where errors are as large as
+    /// the signal, the Fisher information of single tokens pays; above, a fixed factor on the class
+    /// token does better and spares the backward pass.
+    pub fn for_beacon_plus(width: CodeWidth) -> Self {
+        let token_weights = match width {
+            CodeWidth::Ternary | CodeWidth::Two => TokenWeights::Fisher,
+            CodeWidth::Three | CodeWidth::Four | CodeWidth::Eight => TokenWeights::ClassToken(10.0),
+        };
         Self {
             calibrate_on: CalibrateOn::Quantized,
             error_correction: 0.25,
             stream_correction: 0.25,
-            token_weights: TokenWeights::ClassToken(10.0),
+            token_weights,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use fresnel_runtime::cli::{Exit, Failure, Output, Progress, ReportArgs};
-use fresnel_runtime::format::{encode, write};
+use fresnel_runtime::format::{CodeWidth, encode, write};
 use fresnel_runtime::{Compute, Model, Session, SessionOptions};
 use serde_json::json;
 
@@ -97,15 +97,15 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
         cache: None,
         seed: 0,
     }];
-    for bits in ["4", "3", "2", "1.58"] {
+    for codes in [CodeWidth::Four, CodeWidth::Three, CodeWidth::Two, CodeWidth::Ternary] {
         let beacon = Method::Beacon(beacon::Options::default());
         let plus = Method::BeaconPlus(beacon_plus::Options::default());
         for (method, statistics) in [
             (rtn(), StatisticsOptions::default()),
             (beacon, StatisticsOptions::default()),
-            (plus, StatisticsOptions::for_beacon_plus()),
+            (plus, StatisticsOptions::for_beacon_plus(codes)),
         ] {
-            let (bits, edge_bits) = (width(bits)?, width("8")?);
+            let (bits, edge_bits) = (StoredWidth::Codes(codes), width("8")?);
             recipes.push(Recipe {
                 bits,
                 edge_bits,

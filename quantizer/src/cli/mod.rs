@@ -1,11 +1,13 @@
 //! The commands of the program `fresnel` that need the quantizer; the others are those of
 //! [`fresnel_runtime::cli`].
 
-mod comq;
+mod compare;
 mod demo;
+mod method;
 mod quantize;
 mod synth;
 
+pub use compare::{CompareArgs, compare};
 pub use demo::{DemoArgs, demo};
 pub use quantize::{QuantizeArgs, quantize};
 pub use synth::{SynthArgs, synth};

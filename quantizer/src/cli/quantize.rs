@@ -3,56 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use fresnel_kernels::{Isa, Pool};
 use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs, check_output};
 use fresnel_runtime::format::{TensorEntry, size_bound, write};
 use serde_json::json;
 
-use super::comq::ComqArgs;
-use crate::algorithm::gptq::RoundingOrder;
-use crate::algorithm::method::GptqOptions;
-use crate::algorithm::{CalibrateOn, Method, StatisticsOptions, beacon, beacon_plus, comq};
+use super::method::{MethodFlags, MethodName};
+use crate::calibration::CalibrationImages;
 use crate::calibration::images::Selection;
-use crate::calibration::{CalibrationImages, TokenWeights};
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, Source};
 use crate::recipe::{Finished, Recipe};
 use crate::widths::StoredWidth;
-
-/// Ways to choose codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MethodName {
-    /// Beacon (arXiv 2508.20293): finds each channel's scale by itself
-    Beacon,
-    /// Beacon's objective from better starts, real-valued offsets, statistics that look at what the
-    /// classifier reads: the most accurate
-    BeaconPlus,
-    /// GPTQ on the min-max grid
-    Gptq,
-    /// GPTQ on the grid whose scale Beacon finds
-    GptqStar,
-    /// COMQ: coordinate descent on a scale set by hand or updated
-    Comq,
-    /// Round to nearest on the min-max grid: needs no images
-    Rtn,
-}
-
-impl MethodName {
-    /// Whether a flag of this name means something to the method.
-    fn takes(self, flag: &str) -> bool {
-        match flag {
-            "--sweeps" => {
-                matches!(self, Self::Beacon | Self::BeaconPlus | Self::GptqStar | Self::Comq)
-            }
-            "--comq-scale" => self == Self::Comq,
-            "--symmetric" => matches!(self, Self::Beacon | Self::GptqStar | Self::Rtn),
-            "--act-order" => matches!(self, Self::Gptq | Self::GptqStar),
-            "--damping" => matches!(self, Self::Gptq | Self::GptqStar | Self::BeaconPlus),
-            _ => self != Self::Rtn,
-        }
-    }
-}
 
 /// Quantize a timm Vision Transformer
 #[derive(Debug, Args)]
@@ -84,20 +47,11 @@ pub struct QuantizeArgs {
     #[arg(long, value_name = "BITS")]
     bits: StoredWidth,
     /// How codes are chosen
-    #[arg(long, value_enum, default_value_t = MethodName::Beacon)]
+    #[arg(long, value_enum, default_value_t = MethodName::BeaconPlus)]
     method: MethodName,
-    /// Refinement sweeps K; iterations of comq [default: 6; beacon-plus and comq 4]
-    #[arg(long, value_name = "K")]
-    sweeps: Option<u32>,
-    /// Strength of error correction, from 0 (none) to 1 (the paper's) [default: 0; beacon-plus 0.25]
-    #[arg(long, value_name = "A")]
-    error_correction: Option<f64>,
-    /// Strength of residual-stream correction, from 0 (none) to 1 [default: 0; beacon-plus 0.25]
-    #[arg(long, value_name = "B")]
-    stream_correction: Option<f64>,
-    /// Weight of the tokens: none, or class:F to count the class token F times [default: none; beacon-plus class:10]
-    #[arg(long, value_name = "W")]
-    token_weights: Option<TokenWeights>,
+    /// The method's own settings
+    #[command(flatten)]
+    flags: MethodFlags,
     /// Choose token weights and both strengths for this model, on calibration images held back from
     /// quantization, within so many seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "600")]
@@ -105,20 +59,6 @@ pub struct QuantizeArgs {
     /// Folder in which to keep what further runs on the same model and images can use
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// GPTQ: round strong inputs first
-    #[arg(long)]
-    act_order: bool,
-    /// Damping as a share of the mean diagonal of the Gram matrix [default: 0.01; beacon-plus 0.03]
-    #[arg(long, value_name = "D")]
-    damping: Option<f64>,
-    #[command(flatten)]
-    comq: ComqArgs,
-    /// Model whose activations calibrate each layer [default: quantized]
-    #[arg(long, value_enum)]
-    calibrate_on: Option<CalibrateOn>,
-    /// Symmetric levels instead of asymmetric ones
-    #[arg(long)]
-    symmetric: bool,
     /// Bits of the patch embedding and the head: 8, 16 or 32 [default: 8; with --bits 16 or 32, the same]
     #[arg(long, value_name = "BITS")]
     edge_bits: Option<StoredWidth>,
@@ -161,26 +101,19 @@ impl QuantizeArgs {
             )));
         }
         let name = if float { MethodName::Rtn } else { self.method };
-        for (given, flag) in [
-            (self.sweeps.is_some(), "--sweeps"),
-            (self.symmetric, "--symmetric"),
-            (self.act_order, "--act-order"),
-            (self.damping.is_some(), "--damping"),
-            (self.comq.comq_scale.is_some(), "--comq-scale"),
-            (self.error_correction.is_some(), "--error-correction"),
-            (self.stream_correction.is_some(), "--stream-correction"),
-            (self.token_weights.is_some(), "--token-weights"),
-            (self.calibrate_on.is_some(), "--calibrate-on"),
-            (self.search.is_some(), "--search"),
-        ] {
-            if given && (float || !name.takes(flag)) {
-                let value = self.method.to_possible_value();
-                let method = value.as_ref().map_or("", |value| value.get_name());
-                return Err(Failure::usage(format!(
-                    "{flag} means nothing to --method {method} at {} bit",
-                    self.bits
-                )));
-            }
+        let uncalibrated = float || name == MethodName::Rtn;
+        let calibration_flag = match (&self.search, &self.cache) {
+            (Some(_), _) if uncalibrated => Some("--search"),
+            (_, Some(_)) if uncalibrated => Some("--cache"),
+            _ => None,
+        };
+        let meaningless = self.flags.meaningless((!float).then_some(name));
+        if let Some(flag) = meaningless.or(calibration_flag) {
+            return Err(Failure::usage(format!(
+                "{flag} means nothing to --method {} at {} bit",
+                self.method.name(),
+                self.bits
+            )));
         }
         if name != MethodName::Rtn && self.calib.is_none() {
             return Err(Failure::usage(
@@ -193,77 +126,12 @@ impl QuantizeArgs {
         Ok(Recipe {
             bits: self.bits,
             edge_bits,
-            method: self.method(name)?,
-            statistics: self.statistics(name)?,
+            method: self.flags.method(name)?,
+            statistics: self.flags.statistics(name, self.bits)?,
             search: self.search.map(Duration::from_secs),
             cache: self.cache.clone(),
             seed: self.seed,
         })
-    }
-
-    fn method(&self, name: MethodName) -> Result<Method, Failure> {
-        if let Some(damping) = self.damping.filter(|damping| !(0.0..=10.0).contains(damping)) {
-            return Err(Failure::usage(format!(
-                "--damping {damping}: expected a number from 0 to 10"
-            )));
-        }
-        let mut gptq = GptqOptions::default();
-        gptq.damping = self.damping.unwrap_or(gptq.damping);
-        if self.act_order {
-            gptq.order = RoundingOrder::DecreasingNorm;
-        }
-        let mut beacon =
-            beacon::Options { symmetric: self.symmetric, ..beacon::Options::default() };
-        beacon.sweeps = self.sweeps.unwrap_or(beacon.sweeps);
-        let mut plus = beacon_plus::Options::default();
-        plus.sweeps = self.sweeps.unwrap_or(plus.sweeps);
-        plus.damping = self.damping.unwrap_or(plus.damping);
-        let mut comq = comq::Options::default();
-        comq.iterations = self.sweeps.unwrap_or(comq.iterations);
-        comq.scale = self.comq.comq_scale.unwrap_or(comq.scale);
-        if comq.iterations == 0 && name == MethodName::Comq {
-            return Err(Failure::usage("--sweeps 0: comq needs at least one iteration"));
-        }
-        Ok(match name {
-            MethodName::Rtn => Method::Rtn { symmetric: self.symmetric },
-            MethodName::Gptq => Method::Gptq(gptq),
-            MethodName::GptqStar => Method::GptqStar(gptq, beacon),
-            MethodName::Comq => Method::Comq(comq),
-            MethodName::Beacon => Method::Beacon(beacon),
-            MethodName::BeaconPlus => Method::BeaconPlus(plus),
-        })
-    }
-
-    fn statistics(&self, name: MethodName) -> Result<StatisticsOptions, Failure> {
-        let on_float = self.calibrate_on == Some(CalibrateOn::Float);
-        let mut options = match name {
-            MethodName::BeaconPlus => StatisticsOptions::for_beacon_plus(),
-            _ => StatisticsOptions::default(),
-        };
-        if on_float {
-            options.calibrate_on = CalibrateOn::Float;
-            options.error_correction = 0.0;
-            options.stream_correction = 0.0;
-        }
-        for (value, flag, option) in [
-            (self.error_correction, "--error-correction", &mut options.error_correction),
-            (self.stream_correction, "--stream-correction", &mut options.stream_correction),
-        ] {
-            let Some(value) = value else { continue };
-            if !(0.0..=1.0).contains(&value) {
-                return Err(Failure::usage(format!(
-                    "{flag} {value}: expected a number from 0 to 1"
-                )));
-            }
-            if on_float && value > 0.0 {
-                return Err(Failure::usage(format!(
-                    "--calibrate-on float with {flag} above 0: correcting errors needs the quantized model's inputs"
-                )));
-            }
-            *option = value;
-        }
-        options.token_weights = self.token_weights.unwrap_or(options.token_weights);
-        Ok(options)
     }
 }
 

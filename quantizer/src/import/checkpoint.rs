@@ -86,6 +86,13 @@ impl Checkpoint {
     }
 }
 
+impl FromIterator<(String, FloatTensor)> for Checkpoint {
+    /// Tensors that are known to be those of a model, such as those of a file that was read.
+    fn from_iter<I: IntoIterator<Item = (String, FloatTensor)>>(tensors: I) -> Self {
+        Self { tensors: tensors.into_iter().collect() }
+    }
+}
+
 fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, Error> {
     let pairs = || data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     match dtype {

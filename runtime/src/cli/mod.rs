@@ -29,7 +29,7 @@ use crate::session::{Compute, DEFAULT_INT8_AGREEMENT, Session, SessionOptions};
 
 pub use bench::{BenchArgs, bench};
 pub use classify::{ClassifyArgs, classify};
-pub use eval::{EvalArgs, eval};
+pub use eval::{EvalArgs, eval, labelled_pictures};
 pub use failure::{Exit, Failure, finish};
 pub use inspect::{InspectArgs, inspect};
 pub use output::Output;

@@ -46,10 +46,18 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.drawn.is_some() {
+impl Progress {
+    /// Removes the line until the next [`advance`](Self::advance), so that something else can be
+    /// printed.
+    pub fn clear(&mut self) {
+        if self.drawn.take().is_some() {
             let _ = io::stderr().write_all(b"\r\x1b[K");
         }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
