@@ -4,6 +4,7 @@
 //! import       timm checkpoint and config.json -> FloatModel
 //! calibration  images through the model on burn tensors -> Statistics of each linear layer
 //! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, round to nearest)
+//! mixed        which layer gets which width, under a budget
 //! pipeline     the whole model, layer after layer
 //! model_file   codes and floats -> tensors of a .fresnel file
 //! cli          the commands of the program `fresnel`
@@ -18,10 +19,13 @@ pub mod cli;
 pub mod device;
 pub mod digits;
 pub mod import;
+pub mod layer_bits;
 pub mod linear_algebra;
+pub mod mixed;
 pub mod model_file;
 pub mod pipeline;
 pub mod recipe;
+pub mod size;
 pub mod synth;
 pub mod vit;
 pub mod widths;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Tensor;
 use fresnel_kernels::Width;
 use fresnel_runtime::format::{CodeWidth, TensorData};
 use fresnel_runtime::model::config::{Role, TensorSpec, VitConfig};
@@ -174,7 +173,7 @@ impl Sequential<'_> {
         let mut embedding = float_embedding.clone();
         let patch = result.layers.iter().find(|layer| layer.name.starts_with("patch_embed"));
         if let (true, Some(layer)) = (on_quantized, patch) {
-            embedding.set_patch_weight(self.upload(&layer.linear));
+            embedding.set_patch_weight(layer.linear.on_device(self.device));
         }
         let mut walk = Walk::begin(self.device, &embedding, images, &mut *progress)?;
         let mut float_walk = if self.statistics.needs_float_walk() {
@@ -195,7 +194,7 @@ impl Sequential<'_> {
                 let walked = Instant::now();
                 if on_quantized {
                     let linear = block.linear_mut(layer);
-                    linear.weight = self.upload(&change.linear);
+                    linear.weight = change.linear.on_device(self.device);
                     if let (Some(bias), Some(change)) = (&mut linear.bias, &change.bias) {
                         *bias = bias.clone() + self.device.vector(change.clone());
                     }
@@ -257,11 +256,6 @@ impl Sequential<'_> {
         let bias = self.method.bias_change(&problem, &dequantized);
         result.solver_time += solved.elapsed();
         Ok(Changed { linear, bias })
-    }
-
-    /// The dequantized weight on the device, N x C.
-    fn upload(&self, linear: &QuantizedLinear) -> Tensor<2> {
-        self.device.matrix(linear.dequantize(), linear.outputs, linear.inputs).transpose()
     }
 }
 

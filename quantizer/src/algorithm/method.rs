@@ -1,6 +1,7 @@
 //! The methods by name, and one layer's way through any of them.
 
 use fresnel_runtime::Error;
+use serde::Deserialize;
 
 use super::alphabet::Alphabet;
 use super::beacon::objective::Problem;
@@ -43,7 +44,8 @@ impl Default for GptqOptions {
 }
 
 /// Whose inputs the statistics of a layer are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CalibrateOn {
     /// The float model's: layers do not see each other's errors
     Float,

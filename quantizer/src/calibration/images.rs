@@ -1,5 +1,6 @@
 //! The photographs that calibration sees: listed, sampled with a seed, prepared batch by batch.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use fresnel_runtime::format::Preprocessing;
@@ -75,6 +76,22 @@ impl CalibrationImages {
     /// Images that are prepared already: C x H x W values each.
     pub fn from_pixels(images: Vec<Vec<f32>>) -> Self {
         Self { source: Source::Pixels { images } }
+    }
+
+    /// Some of the images, in their order.
+    ///
+    /// # Panics
+    /// Panics if `range` exceeds the images.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let source = match &self.source {
+            Source::Files { paths, preprocessor, threads } => Source::Files {
+                paths: paths[range].to_vec(),
+                preprocessor: preprocessor.clone(),
+                threads: *threads,
+            },
+            Source::Pixels { images } => Source::Pixels { images: images[range].to_vec() },
+        };
+        Self { source }
     }
 
     /// The files of the images; none for images that are prepared already.

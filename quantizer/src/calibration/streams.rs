@@ -46,6 +46,11 @@ impl Walk {
         self.streams.len()
     }
 
+    /// The residual streams, one per batch: `[images * tokens, D]`.
+    pub fn streams(&self) -> &[Tensor<2>] {
+        &self.streams
+    }
+
     /// Input of `layer` for one batch, in the block that the walk is in.
     pub fn input(&self, block: &Block, layer: BlockLinear, batch: usize) -> Tensor<2> {
         let stream = || self.streams[batch].clone();

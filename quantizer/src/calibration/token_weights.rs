@@ -9,11 +9,13 @@ use std::str::FromStr;
 
 use burn::tensor::Tensor;
 use fresnel_runtime::model::config::VitConfig;
+use serde::Deserialize;
 
 use crate::device::Device;
 
 /// Which tokens count more.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum TokenWeights {
     /// All tokens alike.
     #[default]
@@ -43,6 +45,14 @@ impl FromStr for TokenWeights {
             .filter(|factor| factor.is_finite() && *factor > 0.0)
             .map(Self::ClassToken)
             .ok_or_else(|| format!("expected none or class:F with F > 0, found `{text}`"))
+    }
+}
+
+impl TryFrom<String> for TokenWeights {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

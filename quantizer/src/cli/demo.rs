@@ -90,6 +90,7 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
     let rtn = || Method::Rtn { symmetric: false };
     let mut recipes = vec![Recipe {
         bits: width("32")?,
+        layers: Vec::new(),
         edge_bits: width("32")?,
         method: rtn(),
         statistics: StatisticsOptions::default(),
@@ -104,7 +105,8 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
             (plus, StatisticsOptions::for_beacon_plus()),
         ] {
             let (bits, edge_bits) = (width(bits)?, width("8")?);
-            recipes.push(Recipe { bits, edge_bits, method, statistics, seed: 0 });
+            let layers = Vec::new();
+            recipes.push(Recipe { bits, layers, edge_bits, method, statistics, seed: 0 });
         }
     }
     Ok(recipes)
