@@ -10,9 +10,11 @@ use std::sync::OnceLock;
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 use fresnel_runtime::{Error, ErrorKind};
 use rayon::prelude::*;
+use serde::Deserialize;
 
 /// Which device the user asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
     /// The GPU where there is one that is not a software renderer, the CPU otherwise.
     #[default]

@@ -47,13 +47,14 @@ impl<'a> Reference<'a> {
     }
 
     /// Mean over the images of the Kullback-Leibler divergence of a model's prediction from the
-    /// float model's, in nats; of models without classifier the mean of `1 - cosine` of the features.
+    /// float model's, in nats; of models without classifier the mean relative squared difference of
+    /// the features.
     ///
     /// # Errors
     /// Fails when the tensors do not make up the model, or a session can't run.
     pub fn divergence(&self, tensors: &[TensorData]) -> Result<f64, Error> {
         let found = outputs(&self.parts, tensors, self.images)?;
-        let distance = if self.classes { kullback_leibler } else { one_less_cosine };
+        let distance = of_outputs(self.classes);
         let rows = self.outputs.chunks_exact(self.features).zip(found.chunks_exact(self.features));
         let total: f64 = rows.map(|(expected, found)| distance(expected, found)).sum();
         Ok(total / self.images.len().max(1) as f64)
@@ -77,6 +78,11 @@ fn outputs(
     Ok(outputs)
 }
 
+/// How one image's outputs are compared: classes by their probabilities, features by distance.
+pub fn of_outputs(classes: bool) -> fn(&[f32], &[f32]) -> f64 {
+    if classes { kullback_leibler } else { relative_difference }
+}
+
 /// `sum p log(p / q)` of the softmax of both rows, in nats.
 pub fn kullback_leibler(expected: &[f32], found: &[f32]) -> f64 {
     let (expected, found) = (log_softmax(expected), log_softmax(found));
@@ -90,17 +96,18 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
     shifted().map(|logit| logit - total).collect()
 }
 
-fn one_less_cosine(expected: &[f32], found: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-    };
-    let norms = (dot(expected, expected) * dot(found, found)).sqrt();
-    if norms > 0.0 { 1.0 - dot(expected, found) / norms } else { 1.0 }
+/// `||q - p||^2 / ||p||^2`, for models that answer with features.
+pub fn relative_difference(expected: &[f32], found: &[f32]) -> f64 {
+    let square = |x: f64| x * x;
+    let energy: f64 = expected.iter().map(|&p| square(f64::from(p))).sum();
+    let pairs = expected.iter().zip(found);
+    let difference: f64 = pairs.map(|(&p, &q)| square(f64::from(q) - f64::from(p))).sum();
+    difference / energy.max(f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{kullback_leibler, one_less_cosine};
+    use super::{kullback_leibler, relative_difference};
 
     #[test]
     fn divergence_is_that_of_the_probabilities() {
@@ -113,9 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn features_are_compared_by_direction() {
-        assert!(one_less_cosine(&[1.0, 2.0], &[2.0, 4.0]).abs() < 1e-12);
-        assert!((one_less_cosine(&[1.0, 0.0], &[0.0, 3.0]) - 1.0).abs() < 1e-12);
-        assert!((one_less_cosine(&[1.0], &[0.0]) - 1.0).abs() < 1e-12);
+    fn features_are_compared_by_their_distance() {
+        assert!((relative_difference(&[3.0, 4.0], &[3.0, 5.0]) - 0.04).abs() < 1e-12);
+        assert!(relative_difference(&[0.0], &[0.0]).abs() < 1e-12);
     }
 }

@@ -4,6 +4,7 @@
 //! import       timm checkpoint and config.json -> FloatModel
 //! calibration  images through the model on burn tensors -> Statistics of each linear layer
 //! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, round to nearest)
+//! mixed        which layer gets which width, under a budget
 //! pipeline     the whole model, layer after layer
 //! model_file   codes and floats -> tensors of a .fresnel file
 //! compare      methods x widths on one model: tables, csv, json and a page with figures
@@ -21,11 +22,14 @@ pub mod device;
 pub mod digits;
 pub mod divergence;
 pub mod import;
+pub mod layer_bits;
 pub mod linear_algebra;
+pub mod mixed;
 pub mod model_file;
 pub mod pipeline;
 pub mod recipe;
 pub mod search;
+pub mod size;
 pub mod synth;
 pub mod vit;
 pub mod widths;

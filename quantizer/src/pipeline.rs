@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Tensor;
 use fresnel_kernels::Width;
 use fresnel_runtime::format::{CodeWidth, TensorData};
 use fresnel_runtime::model::config::{Role, TensorSpec, VitConfig};
@@ -13,9 +12,7 @@ use fresnel_runtime::{Error, ErrorKind};
 use crate::algorithm::method::{Answer, CalibrateOn, Layer, Method, StatisticsOptions};
 use crate::algorithm::{QuantizedLinear, rtn, transpose};
 use crate::calibration::streams::{self, Gathering, Walk};
-use crate::calibration::{
-    Cache, Calibration, CalibrationImages, Statistics, StreamDifference, TokenWeights, WeightTable,
-};
+use crate::calibration::{Cache, Calibration, CalibrationImages, Statistics, StreamDifference};
 use crate::device::Device;
 use crate::import::FloatModel;
 use crate::model_file::{code_tensors, float_tensor, round_to_stored};
@@ -200,7 +197,7 @@ impl Sequential<'_> {
         let mut embedding = float_embedding.clone();
         let patch = result.layers.iter().find(|layer| layer.name.starts_with("patch_embed"));
         if let (true, Some(layer)) = (on_quantized, patch) {
-            embedding.set_patch_weight(self.upload(&layer.linear));
+            embedding.set_patch_weight(layer.linear.on_device(self.device));
         }
         let mut walk = Walk::begin(self.device, &embedding, images, &mut *progress)?;
         let mut float_walk = if self.statistics.needs_float_walk() {
@@ -208,7 +205,7 @@ impl Sequential<'_> {
         } else {
             None
         };
-        let token_weights = self.token_weights(calibration)?;
+        let token_weights = self.statistics.token_weights.table(config, calibration.information)?;
         result.statistics_time += embedded.elapsed();
         for index in 0..config.depth as usize {
             let float_block = Block::load(self.device, weights, config, index);
@@ -234,7 +231,7 @@ impl Sequential<'_> {
                 let walked = Instant::now();
                 if on_quantized {
                     let linear = block.linear_mut(layer);
-                    linear.weight = self.upload(&change.linear);
+                    linear.weight = change.linear.on_device(self.device);
                     if let (Some(bias), Some(change)) = (&mut linear.bias, &change.bias) {
                         *bias = bias.clone() + self.device.vector(change.clone());
                     }
@@ -248,21 +245,6 @@ impl Sequential<'_> {
             }
         }
         Ok(())
-    }
-
-    /// How much each token counts.
-    fn token_weights(&self, calibration: Calibration) -> Result<WeightTable, Error> {
-        let missing =
-            || Error::new(ErrorKind::Input, "Fisher token weights without the tokens' information");
-        Ok(match self.statistics.token_weights {
-            TokenWeights::Uniform => WeightTable::Uniform,
-            TokenWeights::ClassToken(factor) => {
-                WeightTable::class_token(&self.model.config, factor)
-            }
-            TokenWeights::Fisher => {
-                WeightTable::fisher(calibration.information.ok_or_else(missing)?)
-            }
-        })
     }
 
     /// Quantizes all layers from kept statistics; `false`, and `result` as before, where some are
@@ -327,11 +309,6 @@ impl Sequential<'_> {
         }
         result.solver_time += solved.elapsed();
         Ok(Changed { linear, bias: change })
-    }
-
-    /// The dequantized weight on the device, N x C.
-    fn upload(&self, linear: &QuantizedLinear) -> Tensor<2> {
-        self.device.matrix(linear.dequantize(), linear.outputs, linear.inputs).transpose()
     }
 }
 

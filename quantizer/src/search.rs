@@ -23,6 +23,9 @@ const CALIBRATION: usize = 96;
 /// Images held back at most.
 const HELD_BACK: usize = 64;
 
+/// No search has more trials.
+pub const MOST_TRIALS: usize = 11;
+
 /// Fewer images than this leave nothing to hold back.
 pub const FEWEST_IMAGES: usize = 8;
 

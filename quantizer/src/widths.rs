@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use fresnel_runtime::format::CodeWidth;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// Width of stored weights: codes, or float.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +72,35 @@ impl FromStr for StoredWidth {
             .find(|(_, name)| *name == text)
             .map(|(width, _)| *width)
             .ok_or_else(|| format!("expected one of 1.58, 2, 3, 4, 8, 16, 32, found `{text}`"))
+    }
+}
+
+/// From a number or a string: `1.58`, `2`, `"2"`.
+impl<'de> Deserialize<'de> for StoredWidth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Width;
+
+        impl Visitor<'_> for Width {
+            type Value = StoredWidth;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("a number of bits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<StoredWidth, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, bits: i64) -> Result<StoredWidth, E> {
+                self.visit_str(&bits.to_string())
+            }
+
+            fn visit_f64<E: de::Error>(self, bits: f64) -> Result<StoredWidth, E> {
+                self.visit_str(&bits.to_string())
+            }
+        }
+
+        deserializer.deserialize_any(Width)
     }
 }
 

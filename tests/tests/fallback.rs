@@ -72,7 +72,8 @@ fn statistics(device: &Device, rows: &[f32], corrected: bool) -> Statistics {
         let drift = noise(rows.len(), 17);
         upload(rows.iter().zip(drift).map(|(x, noise)| x + 0.1 * x.abs() * noise).collect())
     });
-    sums.add(Batch { inputs: upload(rows.to_vec()), target, weights: None }).expect("statistics");
+    let batch = Batch { inputs: upload(rows.to_vec()), target, weights: None };
+    sums.add(&batch.products().expect("statistics"));
     sums.finish()
 }
 

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
+use serde::Deserialize;
 
 use super::QuantizedLinear;
 use super::alphabet::Alphabet;
@@ -24,7 +25,8 @@ use crate::calibration::Statistics;
 use crate::device::{Device, read};
 
 /// Where a channel's scale comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(try_from = "Spelling")]
 pub enum ScaleRule {
     /// The min-max scale at first, then the best one for the codes after every iteration.
     #[default]
@@ -53,6 +55,25 @@ impl fmt::Display for ScaleRule {
         match self {
             Self::Updated => formatter.write_str("updated"),
             Self::Fixed(share) => share.fmt(formatter),
+        }
+    }
+}
+
+/// How a recipe spells a [`ScaleRule`].
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Spelling {
+    Share(f64),
+    Name(String),
+}
+
+impl TryFrom<Spelling> for ScaleRule {
+    type Error = String;
+
+    fn try_from(spelling: Spelling) -> Result<Self, String> {
+        match spelling {
+            Spelling::Share(share) => share.to_string().parse(),
+            Spelling::Name(name) => name.parse(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use fresnel_runtime::format::CodeWidth;
 use fresnel_runtime::{Error, ErrorKind};
+use serde::Deserialize;
 
 use super::alphabet::Alphabet;
 use super::gptq::{RoundingOrder, Solver};
@@ -45,7 +46,8 @@ impl Default for GptqOptions {
 }
 
 /// Whose inputs the statistics of a layer are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CalibrateOn {
     /// The float model's: layers do not see each other's errors
     Float,

@@ -18,6 +18,10 @@ pub mod rtn;
 
 mod lanes;
 
+use burn::tensor::Tensor;
+
+use crate::device::Device;
+
 pub use method::{CalibrateOn, Method, StatisticsOptions};
 
 /// Codes and grid of one linear layer.
@@ -65,6 +69,13 @@ impl QuantizedLinear {
                 row.iter().map(move |&code| scale * f32::from(code) + offset)
             })
             .collect()
+    }
+}
+
+impl QuantizedLinear {
+    /// The weights that the codes stand for on a device, N x C.
+    pub fn on_device(&self, device: &Device) -> Tensor<2> {
+        device.matrix(self.dequantize(), self.outputs, self.inputs).transpose()
     }
 }
 

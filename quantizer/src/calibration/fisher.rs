@@ -65,7 +65,7 @@ pub fn information(
     let mut layers = vec![Vec::new(); config.depth as usize * BlockLinear::ALL.len()];
     let mut pieces = Vec::new();
     for batch in 0..walk.batches() {
-        let images = walk.stream(batch).dims()[0] / tokens;
+        let images = walk.streams()[batch].dims()[0] / tokens;
         pieces.extend((0..images).step_by(IMAGES).map(|first| (batch, first, images)));
     }
     for start in (0..pieces.len()).step_by(device.lanes()) {
@@ -73,7 +73,7 @@ pub fn information(
         let results = device.map(start..end, |index| {
             let (batch, first, images) = pieces[index];
             let images = IMAGES.min(images - first);
-            let stream = walk.stream(batch).narrow(0, first * tokens, images * tokens);
+            let stream = walk.streams()[batch].clone().narrow(0, first * tokens, images * tokens);
             let random = ChaCha8Rng::seed_from_u64(SEED + index as u64);
             Ok::<_, Error>((images, piece(&device, &vit, config, stream, random)?))
         });

@@ -50,9 +50,9 @@ impl Walk {
         self.streams.len()
     }
 
-    /// The residual stream of one batch.
-    pub fn stream(&self, batch: usize) -> Tensor<2> {
-        self.streams[batch].clone()
+    /// The residual streams, one per batch: `[images * tokens, D]`.
+    pub fn streams(&self) -> &[Tensor<2>] {
+        &self.streams
     }
 
     /// Input of `layer` for one batch, in the block that the walk is in.

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use burn::tensor::Tensor;
 use fresnel_runtime::model::config::VitConfig;
+use fresnel_runtime::{Error, ErrorKind};
+use serde::Deserialize;
 
 use super::fisher::Information;
 use crate::device::Device;
@@ -24,7 +26,8 @@ const FISHER_FLOOR: f64 = 1e-3;
 const FISHER_BASE: f64 = 0.1;
 
 /// Which tokens count more.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum TokenWeights {
     /// All tokens alike.
     #[default]
@@ -59,6 +62,34 @@ impl FromStr for TokenWeights {
             .filter(|factor| factor.is_finite() && *factor > 0.0)
             .map(Self::ClassToken)
             .ok_or_else(|| format!("expected none, fisher, or class:F with F > 0, found `{text}`"))
+    }
+}
+
+impl TryFrom<String> for TokenWeights {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl TokenWeights {
+    /// The weights of a model's tokens; `information` is that of the images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] when Fisher weights are asked for without information.
+    pub fn table(
+        self,
+        config: &VitConfig,
+        information: Option<&Information>,
+    ) -> Result<WeightTable, Error> {
+        let missing =
+            || Error::new(ErrorKind::Input, "Fisher token weights without the tokens' information");
+        Ok(match self {
+            Self::Uniform => WeightTable::Uniform,
+            Self::ClassToken(factor) => WeightTable::class_token(config, factor),
+            Self::Fisher => WeightTable::fisher(information.ok_or_else(missing)?),
+        })
     }
 }
 

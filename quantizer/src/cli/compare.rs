@@ -11,15 +11,17 @@ use fresnel_runtime::cli::{
 use fresnel_runtime::evaluation::LabelledPictures;
 use fresnel_runtime::{Compute, SessionOptions};
 
-use super::method::{MethodFlags, MethodName};
 use crate::algorithm::comq::ScaleRule;
-use crate::calibration::CalibrationImages;
 use crate::calibration::images::Selection;
+use crate::calibration::{CalibrationImages, Prepared};
 use crate::compare::results::{Calibration, Comparison, Evaluation, Metric, ModelFacts};
 use crate::compare::{Comparer, html, model_file, pictures, record, table};
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, FloatModel, Source};
 use crate::recipe::Recipe;
+use crate::recipe::settings::{
+    CalibrationSettings, MethodName, MethodSettings, Settings, WidthSettings,
+};
 use crate::widths::StoredWidth;
 
 /// What `--output` writes.
@@ -129,16 +131,24 @@ impl CompareArgs {
             )));
         }
         let recipe = |bits: StoredWidth, edge_bits: StoredWidth, name: MethodName| {
-            let flags = MethodFlags::with_comq_scale(self.comq_scale);
-            Ok::<_, Failure>(Recipe {
-                bits,
-                edge_bits,
-                method: flags.method(name)?,
-                statistics: flags.statistics(name, bits)?,
-                search: None,
-                cache: self.cache.clone(),
-                seed: self.seed,
-            })
+            let settings = Settings {
+                widths: WidthSettings {
+                    bits: Some(bits),
+                    edge_bits: Some(edge_bits),
+                    ..WidthSettings::default()
+                },
+                method: MethodSettings {
+                    name: Some(name),
+                    comq_scale: self.comq_scale.filter(|_| name == MethodName::Comq),
+                    ..MethodSettings::default()
+                },
+                calibration: CalibrationSettings {
+                    seed: Some(self.seed),
+                    ..CalibrationSettings::default()
+                },
+                ..Settings::default()
+            };
+            settings.recipe().map(|(recipe, _)| recipe)
         };
         let float = StoredWidth::Float32;
         let mut recipes = vec![recipe(float, float, MethodName::Rtn)?];
@@ -267,13 +277,24 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
         compute: args.compute,
         ..SessionOptions::default()
     };
+    let calibration = calibration
+        .map(|images| {
+            let with_information = recipes.iter().any(Recipe::needs_information);
+            let steps = if with_information { images.len() } else { 0 };
+            let mut progress = Progress::new("weighing tokens", steps, args.report);
+            let cache = args.cache.as_deref();
+            Prepared::new(&model, images, with_information, &device, cache, |done| {
+                progress.advance(done);
+            })
+        })
+        .transpose()?;
     let mut comparer = Comparer::new(&model, calibration.as_ref(), &device, session);
+    let images = calibration.as_ref().map(|prepared| prepared.calibration().images);
     if let Some(folder) = &args.keep_models {
         comparer = comparer.keeping_models(folder, args.force);
     }
     let float = &recipes[0];
-    let (metric, pictures) =
-        evaluation_pictures(args, &comparer, float, calibration.as_ref(), &output)?;
+    let (metric, pictures) = evaluation_pictures(args, &comparer, float, images, &output)?;
     let mut comparison = Comparison {
         model: ModelFacts::of(&model),
         evaluation: Evaluation {
@@ -282,7 +303,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
             sha256: pictures::sha256(pictures.paths())?,
             compute: args.compute.name(),
         },
-        calibration: match &calibration {
+        calibration: match images {
             Some(images) => Some(Calibration { images: images.len(), sha256: images.sha256()? }),
             None => None,
         },

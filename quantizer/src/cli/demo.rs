@@ -12,7 +12,7 @@ use fresnel_runtime::{Compute, Model, Session, SessionOptions};
 use serde_json::json;
 
 use crate::algorithm::{Method, StatisticsOptions, beacon, beacon_plus};
-use crate::calibration::CalibrationImages;
+use crate::calibration::{Calibration, CalibrationImages, Prepared};
 use crate::device::{Device, DeviceChoice};
 use crate::digits::{Digits, model};
 use crate::import::FloatModel;
@@ -67,16 +67,18 @@ struct Row {
 pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
     let model = model()?;
-    let calibration = CalibrationImages::from_pixels(Digits::calibration()?.pixels(&model)?);
+    let images = CalibrationImages::from_pixels(Digits::calibration()?.pixels(&model)?);
     let evaluation = Digits::evaluation()?;
     let device = Device::open(args.device)?;
     std::fs::create_dir_all(&args.output).map_err(|error| Failure::io(&args.output, &error))?;
 
     let recipes = recipes()?;
+    let with_information = recipes.iter().any(Recipe::needs_information);
+    let prepared = Prepared::new(&model, images, with_information, &device, None, |_| {})?;
     let mut progress = Progress::new("quantizing", recipes.len(), args.report);
     let mut rows = Vec::new();
     for recipe in &recipes {
-        rows.push(row(args, &model, &calibration, &evaluation, &device, recipe)?);
+        rows.push(row(args, &model, prepared.calibration(), &evaluation, &device, recipe)?);
         progress.advance(1);
     }
     drop(progress);
@@ -90,11 +92,10 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
     let rtn = || Method::Rtn { symmetric: false };
     let mut recipes = vec![Recipe {
         bits: width("32")?,
+        layers: Vec::new(),
         edge_bits: width("32")?,
         method: rtn(),
         statistics: StatisticsOptions::default(),
-        search: None,
-        cache: None,
         seed: 0,
     }];
     for codes in [CodeWidth::Four, CodeWidth::Three, CodeWidth::Two, CodeWidth::Ternary] {
@@ -108,11 +109,10 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
             let (bits, edge_bits) = (StoredWidth::Codes(codes), width("8")?);
             recipes.push(Recipe {
                 bits,
+                layers: Vec::new(),
                 edge_bits,
                 method,
                 statistics,
-                search: None,
-                cache: None,
                 seed: 0,
             });
         }
@@ -123,7 +123,7 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
 fn row(
     args: &DemoArgs,
     model: &FloatModel,
-    calibration: &CalibrationImages,
+    calibration: Calibration,
     evaluation: &Digits,
     device: &Device,
     recipe: &Recipe,

@@ -3,7 +3,6 @@
 
 mod compare;
 mod demo;
-mod method;
 mod quantize;
 mod synth;
 

@@ -29,7 +29,7 @@ use fresnel_runtime::evaluation::LabelledPictures;
 use fresnel_runtime::format::{Container, encode, write};
 use fresnel_runtime::{Error, Model, Session, SessionOptions};
 
-use crate::calibration::CalibrationImages;
+use crate::calibration::{CalibrationImages, Prepared};
 use crate::device::Device;
 use crate::import::FloatModel;
 use crate::recipe::{Finished, Recipe};
@@ -40,7 +40,7 @@ use results::{FLOAT, Figures, LayerErrors, Row};
 #[derive(Debug)]
 pub struct Comparer<'a> {
     model: &'a FloatModel,
-    calibration: Option<&'a CalibrationImages>,
+    calibration: Option<&'a Prepared>,
     device: &'a Device,
     session: SessionOptions,
     /// Where model files are kept, and whether existing ones may be overwritten.
@@ -54,7 +54,7 @@ impl<'a> Comparer<'a> {
     /// with the options `session`.
     pub fn new(
         model: &'a FloatModel,
-        calibration: Option<&'a CalibrationImages>,
+        calibration: Option<&'a Prepared>,
         device: &'a Device,
         session: SessionOptions,
     ) -> Self {
@@ -88,7 +88,7 @@ impl<'a> Comparer<'a> {
 
     /// Steps of progress that [`Comparer::row`] reports for `recipe`.
     pub fn steps(&self, recipe: &Recipe, pictures: usize) -> usize {
-        pictures + recipe.steps(self.model, self.calibration)
+        pictures + recipe.steps(self.model, self.images())
     }
 
     /// Quantizes the model with `recipe` and measures the result on `pictures`. A failure becomes
@@ -118,9 +118,12 @@ impl<'a> Comparer<'a> {
         mut progress: impl FnMut(usize),
     ) -> Result<Figures, Error> {
         let threads = self.session.threads;
-        let finished =
-            recipe.run(self.model, self.calibration, self.device, threads, &mut progress)?;
-        let seconds = recipe.bits.codes().map(|_| finished.seconds.iter().sum());
+        let calibration = self.calibration.map(Prepared::calibration);
+        let finished = recipe.run(self.model, calibration, self.device, threads, &mut progress)?;
+        let prepared = self.calibration.filter(|_| recipe.needs_information()).map(Prepared::time);
+        let seconds = recipe.bits.codes().map(|_| {
+            finished.seconds.iter().sum::<f64>() + prepared.unwrap_or_default().as_secs_f64()
+        });
         settings.clone_from(&finished.parts.recipe);
         if let Some((folder, force)) = self.keep {
             let path = folder.join(model_file(self.model, recipe));
@@ -135,11 +138,15 @@ impl<'a> Comparer<'a> {
         Ok(Figures { accuracy, file_bytes, seconds, layers })
     }
 
+    fn images(&self) -> Option<&'a CalibrationImages> {
+        self.calibration.map(|prepared| prepared.calibration().images)
+    }
+
     fn layers(&self, finished: Finished, container: &Container) -> Result<Vec<LayerErrors>, Error> {
         if finished.layers.is_empty() {
             return Ok(Vec::new());
         }
-        let outputs = match (&self.float, self.calibration) {
+        let outputs = match (&self.float, self.images()) {
             (Some(float), Some(images)) => {
                 let network = Network::from_container(self.device, container)?;
                 layer_error::output_errors(self.device, (float, &network), images)?

@@ -145,8 +145,7 @@ fn a_row_that_fails_says_why_and_spoils_no_other() {
         edge_bits: if bits.codes().is_some() { "8".parse().unwrap() } else { bits },
         method,
         statistics: StatisticsOptions::default(),
-        search: None,
-        cache: None,
+
         seed: 0,
     };
     let rtn = Method::Rtn { symmetric: false };

@@ -45,7 +45,12 @@ impl Vit {
 
     /// Logits of embedded images (`[images * tokens, D]`), one row per image.
     pub fn logits(&self, stream: Tensor<2>) -> Tensor<2> {
-        let stream = self.blocks.iter().fold(stream, |stream, block| {
+        self.logits_from(0, stream)
+    }
+
+    /// Logits from the residual stream before block `first`, one row per image.
+    pub fn logits_from(&self, first: usize, stream: Tensor<2>) -> Tensor<2> {
+        let stream = self.blocks.iter().skip(first).fold(stream, |stream, block| {
             let heads = block.projection_input(stream.clone());
             block.after_mlp(block.after_attention(stream, heads))
         });

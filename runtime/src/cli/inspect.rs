@@ -8,6 +8,7 @@ use fresnel_kernels::Width;
 use serde_json::{Value, json};
 
 use super::{Failure, Output, ReportArgs};
+use crate::format::manifest::RECIPE_TOML;
 use crate::format::{Container, Encoding, Manifest, TensorEntry, size_bound};
 use crate::model::config::{Role, VitConfig};
 use crate::model::{LayerKernels, Model};
@@ -17,6 +18,7 @@ use crate::model::{LayerKernels, Model};
 #[command(after_help = "Examples:
   fresnel-run inspect model.fresnel
   fresnel-run inspect model.fresnel --kernels
+  fresnel-run inspect model.fresnel --recipe > recipe.toml
   fresnel-run inspect model.fresnel --json")]
 pub struct InspectArgs {
     /// Model file
@@ -25,6 +27,9 @@ pub struct InspectArgs {
     /// Show the kernels that run each layer on this machine
     #[arg(long)]
     pub kernels: bool,
+    /// Print the recipe as TOML, for `fresnel quantize --recipe`, and nothing else
+    #[arg(long, conflicts_with = "kernels")]
+    pub recipe: bool,
     /// How to report
     #[command(flatten)]
     pub report: ReportArgs,
@@ -63,6 +68,9 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let model = Model::from_container(&container).map_err(|error| error.at_path(&args.model))?;
     drop(container);
     let manifest = model.manifest();
+    if args.recipe {
+        return recipe(args, &output, manifest);
+    }
     let rows = rows(&model);
     let bound = size_bound(&manifest.config, &manifest.tensors);
     if output.json() {
@@ -99,6 +107,20 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         model.file_bytes()
     ))?;
     output.line(format_args!("in memory {} bytes ({})", model.resident_bytes(), model.isa().name()))
+}
+
+/// Prints the recipe as it stands in the file.
+fn recipe(args: &InspectArgs, output: &Output, manifest: &Manifest) -> Result<(), Failure> {
+    let recipe = manifest.recipe_toml().ok_or_else(|| {
+        Failure::bad_input(format!(
+            "{}: the file holds no recipe in TOML; its settings are shown without --recipe",
+            args.model.display()
+        ))
+    })?;
+    if output.json() {
+        return output.line(json!({ "file": args.model.display().to_string(), "recipe": recipe }));
+    }
+    output.line(recipe.trim_end())
 }
 
 /// The demanded tensors in their order, companions added to the tensor that they belong to.
@@ -145,8 +167,9 @@ fn summary(config: &VitConfig, manifest: &Manifest) -> Vec<String> {
         }
     )];
     let pairs = |pairs: &[(String, String)]| {
-        let pairs: Vec<String> =
-            pairs.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        // The recipe as TOML says once more what the other pairs say.
+        let pairs = pairs.iter().filter(|(key, _)| key != RECIPE_TOML);
+        let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key} {value}")).collect();
         pairs.join(", ")
     };
     for (label, text) in [

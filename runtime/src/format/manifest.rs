@@ -42,7 +42,15 @@ pub struct Manifest {
     pub metadata: Vec<(String, String)>,
 }
 
+/// Key of the recipe pair whose value is the whole recipe as TOML, as the quantizer reads it back.
+pub const RECIPE_TOML: &str = "toml";
+
 impl Manifest {
+    /// The whole recipe as TOML, where the file holds it.
+    pub fn recipe_toml(&self) -> Option<&str> {
+        self.recipe.iter().find(|(key, _)| key == RECIPE_TOML).map(|(_, text)| text.as_str())
+    }
+
     /// The measured value named `key`, where the file states one.
     pub fn measured(&self, key: &str) -> Option<f64> {
         self.measured.iter().find(|(name, _)| name == key).map(|(_, value)| *value)

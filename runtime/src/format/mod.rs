@@ -39,5 +39,5 @@ pub use manifest::{
     CodeWidth, CropMode, Encoding, Interpolation, Manifest, Preprocessing, TensorEntry,
 };
 pub use reader::{Container, TensorView};
-pub use size::size_bound;
+pub use size::{file_size_limit, size_bound};
 pub use writer::{FileSummary, ManifestParts, TensorData, encode, write};

@@ -1,9 +1,13 @@
-//! The arithmetic bound of a file: what its tensors take at the least, whatever the container.
+//! Sizes of files that need not exist: the arithmetic bound, which is what the tensors take at the
+//! least whatever the container, and the length of the file with its container.
 
 use std::collections::HashMap;
 
-use super::manifest::{Encoding, TensorEntry};
+use super::header::{ALIGNMENT, Header, MINOR};
+use super::manifest::{Encoding, Manifest, TensorEntry};
 use super::validate::encoded_length;
+use super::writer::ManifestParts;
+use crate::error::{Error, ErrorKind};
 use crate::model::config::{Role, VitConfig};
 
 /// What header, manifest and padding may add to the bound, beside one per cent of it.
@@ -39,6 +43,48 @@ pub fn size_bound(config: &VitConfig, tensors: &[TensorEntry]) -> u64 {
             values.saturating_add(companions)
         })
         .fold(0, u64::saturating_add)
+}
+
+/// Length of the file with these parts and tensors, to within the few bytes by which checksums differ
+/// in length: never less than what [`write`](super::write) makes of them.
+///
+/// `tensors` are in the order of the file; their offsets, lengths and checksums are not looked at.
+///
+/// # Errors
+/// [`ErrorKind::Limit`] when the file would be too long to count, [`ErrorKind::Invalid`] when the
+/// manifest can't be encoded.
+pub fn file_size_limit(parts: &ManifestParts, tensors: &[TensorEntry]) -> Result<u64, Error> {
+    let too_long =
+        |name: &str| Error::new(ErrorKind::Limit, "the tensors' data is too large").at_tensor(name);
+    let mut data_len = 0_u64;
+    let mut entries = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let place = || {
+            let offset = data_len.checked_next_multiple_of(ALIGNMENT)?;
+            let length = encoded_length(&tensor.shape, tensor.encoding)?;
+            Some((offset, length, offset.checked_add(length)?))
+        };
+        let (offset, length, end) = place().ok_or_else(|| too_long(&tensor.name))?;
+        data_len = end;
+        // The longest checksum in the manifest's variable-length numbers.
+        entries.push(TensorEntry { offset, length, crc32: u32::MAX, ..tensor.clone() });
+    }
+    let manifest = Manifest {
+        config: parts.config.clone(),
+        preprocessing: parts.preprocessing.clone(),
+        tensors: entries,
+        class_names: parts.class_names.clone(),
+        recipe: parts.recipe.clone(),
+        provenance: parts.provenance.clone(),
+        measured: parts.measured.clone(),
+        metadata: parts.metadata.clone(),
+    };
+    let manifest = postcard::to_allocvec(&manifest).map_err(|source| {
+        Error::new(ErrorKind::Invalid, "cannot encode the manifest").with_source(source)
+    })?;
+    let manifest_len = u32::try_from(manifest.len())
+        .map_err(|_| Error::new(ErrorKind::Limit, "the manifest is too long"))?;
+    Ok(Header { minor: MINOR, flags: 0, manifest_len, manifest_crc32: 0, data_len }.file_len())
 }
 
 #[cfg(test)]

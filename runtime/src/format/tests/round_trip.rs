@@ -5,7 +5,7 @@ use std::fs;
 use super::fixture::{config, file, mixed_width, parts, tensors};
 use crate::error::ErrorKind;
 use crate::format::size::MAX_CONTAINER_BYTES;
-use crate::format::{Container, Encoding, encode, size_bound, write};
+use crate::format::{Container, Encoding, encode, file_size_limit, size_bound, write};
 use crate::model::config::VitConfig;
 
 #[test]
@@ -160,4 +160,20 @@ fn what_is_no_file_is_an_io_error() {
     let error = Container::open(folder.path().join("absent")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("absent"), "{error}");
+}
+
+#[test]
+fn the_size_is_known_before_the_file() {
+    let config = config();
+    let parts = parts(&config);
+    for encoding in [mixed_width, |_| Encoding::F32, |_| Encoding::F16] {
+        let bytes = encode(&parts, &tensors(&config, encoding)).unwrap();
+        let container = Container::from_bytes(&bytes).unwrap();
+        let entries = &container.manifest().tensors;
+        let limit = file_size_limit(&parts, entries).unwrap();
+        let length = bytes.len() as u64;
+        // A checksum takes one to five bytes, and the manifest is padded to 64.
+        let slack = 4 * entries.len() as u64 + 64;
+        assert!((length..=length + slack).contains(&limit), "{limit}, file {length}");
+    }
 }
