@@ -175,6 +175,11 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         _ => None,
     };
     args.check_output(file, &source, images.as_ref())?;
+    if let Some(mixed) = &mixed {
+        // So is a budget that nothing fits.
+        let count = images.as_ref().map_or(0, CalibrationImages::len);
+        mixed.affordable_bits(&model, &recipe, count)?;
+    }
     let on_device = recipe.needs_calibration() || mixed.is_some();
     let device = if on_device {
         Device::open(settings.calibration.device.unwrap_or(DeviceChoice::Auto))?
@@ -231,8 +236,6 @@ impl Run<'_> {
         mixed: &MixedPrecision,
     ) -> Result<(Recipe, Finished, Vec<LayerSensitivity>), Failure> {
         let count = self.images.map_or(0, CalibrationImages::len);
-        // A budget that nothing fits is found before the work.
-        mixed.affordable_bits(self.model, recipe, count)?;
         let sensitivities = {
             let layers = crate::size::linear_weights(&self.model.config).len();
             let mut progress = Progress::new("measuring layers", layers, self.args.report);
