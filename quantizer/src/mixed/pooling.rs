@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn losses_of_nothing_are_finite() {
-        let fitted = pooled(&[layer("head.weight", &[0.0, -1e-12]), layer("x", &[1e-3, 1e-4])]);
+        let layers = [layer("head.weight", &[0.0, -1e-12]), layer("x", &[1e-3, 1e-4])];
+        let fitted = pooled(&layers);
         assert!(fitted.values().flatten().all(|loss| loss.is_finite()));
     }
 }

@@ -197,6 +197,11 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         _ => None,
     };
     args.check_output(file, &source, images.as_ref())?;
+    if let Some(mixed) = &mixed {
+        // So is a budget that nothing fits.
+        let count = images.as_ref().map_or(0, CalibrationImages::len);
+        mixed.affordable_bits(&model, &recipe, count)?;
+    }
     let on_device = recipe.needs_calibration() || mixed.is_some();
     let device = if on_device {
         Device::open(settings.calibration.device.unwrap_or(DeviceChoice::Auto))?
