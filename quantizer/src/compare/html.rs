@@ -330,7 +330,7 @@ fn definitions(page: &mut String, comparison: &Comparison) {
     };
     let metric = comparison.evaluation.metric;
     let margin = format!(
-        "Half the 95 % interval of {} by sampling alone: 1.96 \u{221a}(p(1\u{2212}p)/n), in points; rows share their pictures, so differences between rows are less uncertain than that.",
+        "Half the 95 % interval of {} by sampling alone: 1.96 \u{221a}(p(1\u{2212}p)/n), in points; a normal approximation, without meaning near 0 and 100 %; rows share their pictures, so differences between rows are less uncertain than that.",
         metric.first()
     );
     let layers = format!(

@@ -1,5 +1,6 @@
 //! Evaluation pictures and calibration images: identified by content, and kept apart.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,11 +38,13 @@ pub fn check_disjoint(evaluation: &[PathBuf], calibration: &[PathBuf]) -> Result
     for path in evaluation {
         let length = length(path)?;
         let Some(candidates) = by_length.get(&length) else { continue };
-        if !digests.contains_key(&length) {
-            let found = candidates.iter().map(|path| digest(path)).collect::<Result<_, _>>()?;
-            digests.insert(length, found);
-        }
-        if digests[&length].contains(&digest(path)?) {
+        let known = match digests.entry(length) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(candidates.iter().map(|path| digest(path)).collect::<Result<_, _>>()?)
+            }
+        };
+        if known.contains(&digest(path)?) {
             shared = Some(shared.map_or((path, 1), |(first, count)| (first, count + 1)));
         }
     }

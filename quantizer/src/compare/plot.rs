@@ -235,7 +235,7 @@ impl Chart {
         for (value, label) in &self.levels {
             let y = self.place([self.x.range[0], *value])[1];
             push_line(svg, "level", [left, y, right, y]);
-            push_text(svg, "tick end", [right, y - 6.0], label);
+            push_text(svg, "tick", [left + 6.0, y - 6.0], label);
         }
     }
 
