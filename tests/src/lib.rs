@@ -33,6 +33,19 @@ pub fn real_data(test: &str) -> Option<PathBuf> {
     None
 }
 
+/// Numbers between -1 and 1 that look random, the same for the same `seed`.
+pub fn noise(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
 /// Every device the host has: the CPU, and the GPU (software renderers included).
 ///
 /// # Panics

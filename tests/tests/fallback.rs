@@ -8,23 +8,10 @@ use fresnel_quantizer::algorithm::{
 use fresnel_quantizer::calibration::{Accumulator, Batch, Statistics};
 use fresnel_quantizer::device::Device;
 use fresnel_runtime::ErrorKind;
-use fresnel_tests::devices;
+use fresnel_tests::{devices, noise};
 
 const INPUTS: usize = 40;
 const CHANNELS: usize = 19;
-
-/// Numbers between -1 and 1 that look random.
-fn noise(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..count)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 /// Weights with a zero channel, a constant one and one with a single outlier.
 fn weights() -> Vec<f32> {

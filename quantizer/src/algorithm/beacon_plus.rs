@@ -24,7 +24,7 @@ use super::beacon::refinement;
 use super::gptq::{RoundingOrder, Solver};
 use crate::calibration::Statistics;
 use crate::device::{Device, read};
-use crate::linear_algebra::{CholeskyInverse, product};
+use crate::linear_algebra::product;
 
 /// Start scales tried, as multiples of a typical scale for the number of levels.
 pub const SCALE_FACTORS: [f64; 9] = [0.5, 0.63, 0.8, 0.9, 1.0, 1.12, 1.25, 1.5, 2.0];
@@ -99,18 +99,16 @@ pub fn solve(
     let damped = statistics.clone().damped(options.damping);
     let deflated = damped.clone().deflated();
 
-    // What GPTQ rounds: the least-squares weights for the target, the float ones if M = G.
-    let targets = if damped.has_cross() {
-        let right = product(damped.cross_matrix(), weights, channels);
-        let solution = CholeskyInverse::new(damped.gram_matrix(), inputs)?.solve(&right, channels);
-        solution.into_iter().map(|target| target as f32).collect()
-    } else {
-        narrow.clone()
-    };
     let min_max = Alphabet::asymmetric(&narrow, channels, levels);
     let order = ColumnOrder::Norm.orders(&damped).refinement;
     let gptq = Solver::new(device, &damped, RoundingOrder::DecreasingNorm, 0.0)?;
-
+    // What GPTQ rounds: the least-squares weights for the target, the float ones if M = G.
+    let targets = if damped.has_cross() {
+        let right = product(damped.cross_matrix(), weights, channels);
+        gptq.solve(&right, channels).into_iter().map(|target| target as f32).collect()
+    } else {
+        narrow.clone()
+    };
     let scan = Problem::new(device, &deflated, &narrow, &min_max, &order);
     let target = scan.target();
     let mut best = Start::none(channels, weights.len());

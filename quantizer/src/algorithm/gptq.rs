@@ -32,6 +32,7 @@ pub struct Solver {
     device: Device,
     /// Position to coordinate.
     order: Vec<usize>,
+    inverse: CholeskyInverse,
     /// `U`, N x N.
     upper: Tensor<2>,
 }
@@ -66,9 +67,24 @@ impl Solver {
         }
         let mean = (0..inputs).map(|j| diagonal(&matrix, j)).sum::<f64>() / inputs.max(1) as f64;
         (0..inputs).for_each(|j| matrix[j * inputs + j] += damping * mean);
-        let upper = CholeskyInverse::new(&matrix, inputs)?.upper();
-        let upper = device.matrix(upper, inputs, inputs);
-        Ok(Self { device: device.clone(), order: positions, upper })
+        let inverse = CholeskyInverse::new(&matrix, inputs)?;
+        let upper = device.matrix(inverse.upper(), inputs, inputs);
+        Ok(Self { device: device.clone(), order: positions, inverse, upper })
+    }
+
+    /// `H^-1 B` with `H` the damped `G`, for `right` B, N x `columns` row-major.
+    pub fn solve(&self, right: &[f64], columns: usize) -> Vec<f64> {
+        let permuted: Vec<f64> = self
+            .order
+            .iter()
+            .flat_map(|&row| right[row * columns..][..columns].iter().copied())
+            .collect();
+        let mut result = vec![0.0; right.len()];
+        let solution = self.inverse.solve(&permuted, columns);
+        for (&row, values) in self.order.iter().zip(solution.chunks_exact(columns.max(1))) {
+            result[row * columns..][..columns].copy_from_slice(values);
+        }
+        result
     }
 
     /// Codes of `targets` (N x C row-major) on `alphabet`, N x C row-major.

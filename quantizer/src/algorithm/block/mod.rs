@@ -6,7 +6,8 @@
 //! one function here, from tensors to tensors: [`initialize`] and [`refine`] for Beacon, [`round`]
 //! for GPTQ, [`descend`] for COMQ.
 //!
-//! Each runs in [`host`], channels in SIMD lanes and groups of lanes on threads.
+//! Each has two implementations: [`host`] works on the CPU's cores, channels in SIMD lanes and groups
+//! of lanes on threads; [`cube`] is a CubeCL kernel for the GPU with one unit per channel.
 //!
 //! # Scores without cancellation
 //! Candidates differ in the sixth digit of the cosine, too little for f32 if two cosines are
@@ -15,12 +16,15 @@
 //! `(1 + a)^2 / (1 + r)`, hence `gain = (a (2 + a) - r) / (1 + r)`, exact to f32's relative
 //! precision. It needs `s > 0` and `1 + a > 0`; a channel that is not there yet is scored directly.
 
+mod cube;
 mod host;
 
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
-use crate::device::Device;
+use crate::device::{Device, DeviceKind};
+
+pub use cube::launches;
 
 /// Coordinates per block: large enough that products between blocks dominate, small enough that
 /// the block of `G` and a channel's `h` stay close to the arithmetic.
@@ -133,7 +137,10 @@ pub struct DescentBlock {
 /// # Errors
 /// Fails when the device fails.
 pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided, Error> {
-    host::path::initialize(device, block)
+    match device.kind() {
+        DeviceKind::Cpu => host::path::initialize(device, block),
+        DeviceKind::Gpu => cube::path::initialize(block),
+    }
 }
 
 /// Reconsiders the codes of one block of a refinement sweep.
@@ -141,7 +148,10 @@ pub fn initialize(device: &Device, block: InitializationBlock) -> Result<Decided
 /// # Errors
 /// Fails when the device fails.
 pub fn refine(device: &Device, block: RefinementBlock) -> Result<Decided, Error> {
-    host::descent::refine(device, block)
+    match device.kind() {
+        DeviceKind::Cpu => host::descent::refine(device, block),
+        DeviceKind::Gpu => cube::descent::refine(block),
+    }
 }
 
 /// Rounds the coordinates of one block of GPTQ.
@@ -149,7 +159,10 @@ pub fn refine(device: &Device, block: RefinementBlock) -> Result<Decided, Error>
 /// # Errors
 /// Fails when the device fails.
 pub fn round(device: &Device, block: RoundingBlock) -> Result<Rounded, Error> {
-    host::rounding::round(device, block)
+    match device.kind() {
+        DeviceKind::Cpu => host::rounding::round(device, block),
+        DeviceKind::Gpu => cube::rounding::round(block),
+    }
 }
 
 /// Codes `k` of one block of COMQ, b x C.
@@ -157,5 +170,8 @@ pub fn round(device: &Device, block: RoundingBlock) -> Result<Rounded, Error> {
 /// # Errors
 /// Fails when the device fails.
 pub fn descend(device: &Device, block: DescentBlock) -> Result<Tensor<2>, Error> {
-    host::nearest::descend(device, block)
+    match device.kind() {
+        DeviceKind::Cpu => host::nearest::descend(device, block),
+        DeviceKind::Gpu => cube::nearest::descend(block),
+    }
 }
