@@ -5,6 +5,7 @@
 //! calibration  images through the model on burn tensors -> Statistics of each linear layer
 //! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, round to nearest)
 //! pipeline     the whole model, layer after layer
+//! tuning       gradient descent on the vectors around the codes
 //! model_file   codes and floats -> tensors of a .fresnel file
 //! cli          the commands of the program `fresnel`
 //! ```
@@ -23,5 +24,6 @@ pub mod model_file;
 pub mod pipeline;
 pub mod recipe;
 pub mod synth;
+pub mod tuning;
 pub mod vit;
 pub mod widths;

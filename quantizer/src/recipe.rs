@@ -12,6 +12,7 @@ use crate::device::{Device, DeviceKind};
 use crate::import::FloatModel;
 use crate::model_file::float_tensors;
 use crate::pipeline::{self, QuantizedLayer};
+use crate::tuning::{self, TuningOptions, TuningReport};
 use crate::widths::{LayerWidths, StoredWidth};
 
 /// Everything that determines a file besides the model and the images.
@@ -25,6 +26,8 @@ pub struct Recipe {
     pub method: Method,
     /// What the method's statistics are made of.
     pub statistics: StatisticsOptions,
+    /// How the quantized model is tuned, if it is.
+    pub tuning: Option<TuningOptions>,
     /// Seed of the choice of images.
     pub seed: u64,
 }
@@ -38,6 +41,8 @@ pub struct Finished {
     pub tensors: Vec<TensorData<'static>>,
     /// One entry per quantized layer.
     pub layers: Vec<QuantizedLayer>,
+    /// What tuning did, where it was asked for.
+    pub tuning: Option<TuningReport>,
     /// Seconds of forward passes and Gram matrices, and of choosing codes.
     pub seconds: [f64; 2],
 }
@@ -45,13 +50,18 @@ pub struct Finished {
 impl Recipe {
     /// Whether the recipe needs images.
     pub fn needs_calibration(&self) -> bool {
-        self.bits.codes().is_some() && self.method.needs_calibration()
+        self.bits.codes().is_some() && (self.method.needs_calibration() || self.tuning.is_some())
     }
 
     /// Number of progress steps that [`Recipe::run`] reports.
     pub fn steps(&self, model: &FloatModel, calibration: Option<&CalibrationImages>) -> usize {
         match self.bits.codes() {
-            Some(_) => pipeline::steps(&model.config, &self.method, calibration),
+            Some(_) => {
+                let tuning = self.tuning.as_ref().map_or(0, |tuning| {
+                    tuning.epochs * calibration.map_or(0, CalibrationImages::len)
+                });
+                pipeline::steps(&model.config, &self.method, calibration) + tuning
+            }
             None => 0,
         }
     }
@@ -66,7 +76,7 @@ impl Recipe {
         calibration: Option<&CalibrationImages>,
         device: &Device,
         threads: usize,
-        progress: impl FnMut(usize),
+        mut progress: impl FnMut(usize),
     ) -> Result<Finished, Error> {
         let mut parts = ManifestParts {
             config: model.config.clone(),
@@ -82,16 +92,30 @@ impl Recipe {
         };
         let Some(width) = self.bits.codes() else {
             let tensors = float_tensors(model, self.bits, self.edge_bits)?;
-            return Ok(Finished { parts, tensors, layers: Vec::new(), seconds: [0.0; 2] });
+            let (layers, tuning, seconds) = (Vec::new(), None, [0.0; 2]);
+            return Ok(Finished { parts, tensors, layers, tuning, seconds });
         };
-        let quantized = pipeline::quantize(
+        let divided = match (&self.tuning, calibration) {
+            (Some(tuning), Some(images)) => Some((tuning, tuning.divide(images)?)),
+            _ => None,
+        };
+        let learning = divided.as_ref().map(|(_, (training, _))| training).or(calibration);
+        let mut quantized = pipeline::quantize(
             model,
             (&self.method, &self.statistics),
             (&LayerWidths::uniform(width), self.edge_bits),
-            calibration,
+            learning,
             device,
-            progress,
+            &mut progress,
         )?;
+        let tuned = match &divided {
+            Some((options, (training, held_back))) => {
+                let images = (training, held_back);
+                Some(tuning::tune(model, &mut quantized, images, device, options, progress)?)
+            }
+            None => None,
+        };
+        parts.measured.extend(tuned.iter().flat_map(TuningReport::measured));
         let tensors = quantized.tensors(model, self.edge_bits)?;
         if let Some(images) = calibration {
             parts.provenance.push(("calibration_sha256".to_owned(), images.sha256()?));
@@ -105,6 +129,7 @@ impl Recipe {
             parts,
             tensors,
             layers: quantized.layers,
+            tuning: tuned,
             seconds: [quantized.statistics_time, quantized.solver_time]
                 .map(|time| time.as_secs_f64()),
         })
@@ -121,12 +146,17 @@ impl Recipe {
             pairs.push(("method", self.method.name().to_owned()));
             pairs.extend(self.method.settings());
         }
+        if let Some(tuning) = self.tuning.as_ref().filter(|_| self.bits.codes().is_some()) {
+            pairs.extend(tuning.settings());
+        }
         if self.needs_calibration() {
             let device = match device.kind() {
                 DeviceKind::Cpu => "cpu",
                 DeviceKind::Gpu => "gpu",
             };
-            pairs.extend(self.statistics.settings());
+            if self.method.needs_calibration() {
+                pairs.extend(self.statistics.settings());
+            }
             pairs.extend([
                 ("calibration_images", calibration.map_or(0, CalibrationImages::len).to_string()),
                 ("seed", self.seed.to_string()),

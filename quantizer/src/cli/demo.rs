@@ -93,6 +93,7 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
         edge_bits: width("32")?,
         method: rtn(),
         statistics: StatisticsOptions::default(),
+        tuning: None,
         seed: 0,
     }];
     for bits in ["4", "3", "2", "1.58"] {
@@ -104,7 +105,7 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
             (plus, StatisticsOptions::for_beacon_plus()),
         ] {
             let (bits, edge_bits) = (width(bits)?, width("8")?);
-            recipes.push(Recipe { bits, edge_bits, method, statistics, seed: 0 });
+            recipes.push(Recipe { bits, edge_bits, method, statistics, tuning: None, seed: 0 });
         }
     }
     Ok(recipes)

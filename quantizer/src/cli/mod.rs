@@ -4,6 +4,7 @@
 mod demo;
 mod quantize;
 mod synth;
+mod tuning;
 
 pub use demo::{DemoArgs, demo};
 pub use quantize::{QuantizeArgs, quantize};

@@ -7,8 +7,10 @@ use clap::{Args, ValueEnum};
 use fresnel_kernels::{Isa, Pool};
 use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs, check_output};
 use fresnel_runtime::format::{TensorEntry, size_bound, write};
+use fresnel_runtime::session::INT8_AGREEMENT;
 use serde_json::json;
 
+use super::tuning::{self, TuningArgs};
 use crate::algorithm::gptq::RoundingOrder;
 use crate::algorithm::method::GptqOptions;
 use crate::algorithm::{CalibrateOn, Method, StatisticsOptions, beacon, beacon_plus};
@@ -107,6 +109,9 @@ pub struct QuantizeArgs {
     /// Bits of the patch embedding and the head: 8, 16 or 32 [default: 8; with --bits 16 or 32, the same]
     #[arg(long, value_name = "BITS")]
     edge_bits: Option<StoredWidth>,
+    /// Tuning after quantization
+    #[command(flatten)]
+    tuning: TuningArgs,
     /// Where to calibrate and quantize
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
@@ -178,6 +183,7 @@ impl QuantizeArgs {
             edge_bits,
             method: self.method(name)?,
             statistics: self.statistics(name)?,
+            tuning: self.tuning.options(!float, self.calib.as_deref(), self.seed)?,
             seed: self.seed,
         })
     }
@@ -249,7 +255,7 @@ impl QuantizeArgs {
 pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let output = Output::new(args.report);
-    let recipe = args.recipe()?;
+    let mut recipe = args.recipe()?;
     // Fails early for an instruction set that is forced and not there.
     Isa::from_env().map_err(|error| Failure::usage(error.to_string()))?;
     let source = Source::locate(&args.model, args.config.as_deref())?;
@@ -286,6 +292,11 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let images = calibration.as_ref().map_or(&[][..], CalibrationImages::files);
     let images: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
     check_output(&args.output, &images, args.force)?;
+    if let (Some(tuning), Some(calib), Some(images)) =
+        (&mut recipe.tuning, &args.calib, &calibration)
+    {
+        tuning.labels = args.tuning.labels(calib, images)?;
+    }
     let device =
         if recipe.needs_calibration() { Device::open(args.device)? } else { Device::cpu() };
     if recipe.needs_calibration() {
@@ -361,6 +372,7 @@ fn report(
             "measured": finished.parts.measured.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
             "file_bytes": file_bytes,
             "bound_bytes": bound_bytes,
+            "tuning": finished.tuning.as_ref().map(tuning::json),
             "seconds": seconds,
             "statistics_seconds": finished.seconds[0],
             "solver_seconds": finished.seconds[1],
@@ -376,8 +388,13 @@ fn report(
             ))?;
         }
     }
+    if let Some(report) = &finished.tuning {
+        output.line(tuning::line(report))?;
+    }
     for (name, value) in &finished.parts.measured {
-        output.line(format_args!("{name} {value:.1} %"))?;
+        if name == INT8_AGREEMENT {
+            output.line(format_args!("{name} {value:.1} %"))?;
+        }
     }
     output.line(format_args!(
         "{}: {:.2} MB (bound {:.2} MB), {seconds:.1} s",
