@@ -9,8 +9,7 @@ use fresnel_quantizer::device::DeviceKind;
 use fresnel_quantizer::digits::{self, Digits};
 use fresnel_quantizer::pipeline;
 use fresnel_quantizer::tuning::{Tuned, TuningOptions, tune};
-use fresnel_quantizer::widths::LayerWidths;
-use fresnel_runtime::format::CodeWidth;
+use fresnel_quantizer::widths::{LayerWidths, StoredWidth};
 use fresnel_tests::programs::{Finished, fresnel};
 use fresnel_tests::{devices, fixture};
 use serde_json::Value;
@@ -115,7 +114,7 @@ fn the_same_bytes_on_any_number_of_threads_and_others_for_another_seed() {
     let run = |name: &str, threads: &str, seed: &str| {
         let flags = ["--tune", "all", "--tune-epochs", "3", "--threads", threads, "--seed", seed];
         let report = pictures.quantize("average_pool", name, &flags).json();
-        (bytes(&pictures.path(name)), report["tuning"]["scores"].clone())
+        (bytes(&pictures.path(name)), report["tuning"]["held_back"].clone())
     };
     let one = run("one", "1", "3");
     assert!(one == run("two", "2", "3"), "one and two threads differ");
@@ -181,12 +180,12 @@ fn every_device_tunes_to_about_the_same_model() {
     let mut scores = Vec::new();
     for device in devices("tuning on every device") {
         let (method, statistics) = (Method::Rtn { symmetric: false }, StatisticsOptions::default());
-        let widths = LayerWidths::uniform(CodeWidth::Two);
-        let edge = "8".parse().expect("a width");
+        let width = |bits: &str| bits.parse::<StoredWidth>().expect("a width");
+        let widths = LayerWidths::uniform(width("1.58").codes().expect("codes"));
         let mut quantized = pipeline::quantize(
             &model,
             (&method, &statistics),
-            (&widths, edge),
+            (&widths, width("8")),
             None,
             &device,
             |_| {},
