@@ -92,8 +92,11 @@ pub(super) fn stream_distance(stream: Tensor<2>, float: Tensor<2>, images: usize
     let difference: Tensor<3> = (stream - float.clone()).reshape(shape);
     let float: Tensor<3> = float.reshape(shape);
     let energy = |t: Tensor<3>| (t.clone() * t).sum_dim(1).sum_dim(2);
-    let all = energy(difference.clone()) / energy(float.clone());
-    let first = energy(difference.narrow(1, 0, 1)) / energy(float.narrow(1, 0, 1));
+    let relative = |difference: Tensor<3>, float: Tensor<3>| {
+        energy(difference) / energy(float).clamp_min(f32::MIN_POSITIVE)
+    };
+    let all = relative(difference.clone(), float.clone());
+    let first = relative(difference.narrow(1, 0, 1), float.narrow(1, 0, 1));
     (all + first).sum()
 }
 
@@ -109,4 +112,53 @@ fn log_probabilities(logits: &[f32]) -> impl Iterator<Item = f64> {
     let sum: f64 = logits.iter().map(|logit| shifted(logit).exp()).sum();
     let log = sum.ln();
     logits.iter().map(move |logit| shifted(logit) - log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::read;
+
+    fn device_loss(outputs: &[f32], columns: usize, targets: &[&Target]) -> f64 {
+        let device = Device::cpu();
+        let outputs = device.matrix(outputs.to_vec(), outputs.len() / columns, columns);
+        let loss = read(sum(&device, outputs, targets)).expect("a loss")[0];
+        f64::from(loss) + targets.iter().map(|target| target.constant()).sum::<f64>()
+    }
+
+    #[test]
+    fn distillation_is_the_divergence_of_the_classes() {
+        // p = (1/4, 3/4), q = (1/2, 1/2): 1/4 ln(1/2) + 3/4 ln(3/2).
+        let target = Target::soft(&[5.0, 5.0 + 3.0_f32.ln()]);
+        let expected = 0.25 * 0.5_f64.ln() + 0.75 * 1.5_f64.ln();
+        assert!((target.loss(&[-2.0, -2.0]) - expected).abs() < 1e-6);
+        assert!(target.loss(&[1.0, 1.0 + 3.0_f32.ln()]).abs() < 1e-6, "no distance from itself");
+        let two = device_loss(&[-2.0, -2.0, 0.0, 3.0_f32.ln()], 2, &[&target, &target]);
+        assert!((two - expected).abs() < 1e-6, "{two} for {expected}");
+    }
+
+    #[test]
+    fn labels_give_the_cross_entropy() {
+        let target = Target::label(1, 3);
+        let expected = 3.0_f64.ln();
+        assert!((target.loss(&[7.0; 3]) - expected).abs() < 1e-6);
+        assert!((device_loss(&[7.0; 3], 3, &[&target]) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn features_are_compared_by_their_distance_relative_to_their_length() {
+        let (near, far) = (Target::Features(vec![3.0, 4.0]), Target::Features(vec![0.0, 1.0]));
+        assert!((near.loss(&[3.0, 3.0]) - 0.04).abs() < 1e-7);
+        let both = device_loss(&[3.0, 3.0, 2.0, 1.0], 2, &[&near, &far]);
+        assert!((both - 4.04).abs() < 1e-5, "{both}");
+    }
+
+    #[test]
+    fn the_first_token_counts_once_more() {
+        let device = Device::cpu();
+        let float = device.matrix(vec![1.0, 0.0, 0.0, 2.0, 2.0, 0.0], 3, 2);
+        let stream = device.matrix(vec![1.0, 1.0, 0.0, 2.0, 2.0, 1.0], 3, 2);
+        let distance = read(stream_distance(stream, float, 1)).expect("a distance")[0];
+        assert!((distance - (2.0 / 9.0 + 1.0)).abs() < 1e-6, "{distance}");
+    }
 }

@@ -3,7 +3,9 @@
 //! Layer-wise quantization looks at one layer at a time. What its errors do to the network's output
 //! is repaired here by gradient descent through the whole model: on the layer normalizations
 //! ([`Tuned::Norms`], the paper's option) or on biases, scales and offsets as well ([`Tuned::All`]).
-//! The float model's outputs are the targets, so labels are not needed.
+//! The float model's outputs are the targets, so labels are not needed, and its residual stream after
+//! each block is another: a few hundred images say little by their logits alone, and are soon known
+//! by heart, but have two hundred tokens each.
 //!
 //! ```text
 //! options     settings, and the division of the calibration images
@@ -42,6 +44,7 @@ use rand_chacha::ChaCha8Rng;
 use self::adam::Adam;
 use self::gradient::gradients;
 use self::judge::Judge;
+use self::parameters::Parameter;
 use self::samples::{Sample, Sampler};
 use self::student::Student;
 use self::workers::Workers;
@@ -98,12 +101,12 @@ impl TuningReport {
 ///
 /// The result depends on the inputs and the kind of device, not on the number of threads.
 /// `progress` is told of every training image of every pass; tuning may end before
-/// [`TuningOptions::epochs`] passes.
+/// [`TuningOptions::epochs`] passes: when nothing is gained any more, or when the learning rates are
+/// so large that a value is no longer finite.
 ///
 /// # Errors
 /// Fails where there is no image to learn from or to judge by, for labels that do not fit the images
-/// or the classes, when an image can't be used, when a tuned value is no longer finite, and when the
-/// device fails.
+/// or the classes, when an image can't be used, and when the device fails.
 pub fn tune(
     model: &FloatModel,
     quantized: &mut QuantizedModel,
@@ -180,6 +183,9 @@ pub fn tune(
             progress(batch.len());
         }
         report.training_losses.push(loss / count as f64);
+        if !parameters.iter().all(Parameter::is_finite) {
+            break;
+        }
         let mut candidate = quantized.clone();
         parameters::store(&parameters, &mut candidate)?;
         let score = judge.score(&candidate)?;

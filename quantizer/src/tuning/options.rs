@@ -87,7 +87,11 @@ impl TuningOptions {
         }
     }
 
-    /// Divides `images` into those that the model learns from and those held back: the last ones.
+    /// Divides `images` into those that the model learns from and those held back: the last ones,
+    /// which are any ones where a seed has chosen the order.
+    ///
+    /// The quantizer must not see those held back either: codes that were fitted to an image do
+    /// better on it than on others, and tuning would look worse than it is.
     ///
     /// # Errors
     /// Fails where no image would be left to learn from.

@@ -20,6 +20,12 @@ pub(super) struct Parameter {
     pub(super) rates: Vec<f32>,
 }
 
+impl Parameter {
+    pub(super) fn is_finite(&self) -> bool {
+        self.values.iter().all(|value| value.is_finite())
+    }
+}
+
 /// Middle of a layer's alphabet.
 ///
 /// Tuned codes are counted from here: the scale then widens the grid about its middle and the

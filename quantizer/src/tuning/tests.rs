@@ -50,14 +50,27 @@ fn with_samples(
     then(&device, &workers, samples);
 }
 
-fn mean_loss(student: &Student, parameters: &[Parameter], samples: &[Sample]) -> f64 {
+/// Weight of the residual streams in the checks of gradients.
+const STREAM_WEIGHT: f64 = 0.5;
+
+/// Mean loss of the outputs, and the whole objective.
+fn losses(student: &Student, parameters: &[Parameter], samples: &[Sample]) -> [f64; 2] {
     let device = Device::cpu();
     let vectors: Vec<Tensor<1>> =
         parameters.iter().map(|parameter| device.vector(parameter.values.clone())).collect();
-    let outputs = read(student.outputs(&vectors, stack(samples)).1).unwrap();
+    let (streams, outputs) = student.outputs(&vectors, stack(samples));
+    let (outputs, blocks) = (read(outputs).unwrap(), streams.len());
     let columns = outputs.len() / samples.len();
     let losses = samples.iter().zip(outputs.chunks_exact(columns));
-    losses.map(|(sample, outputs)| sample.target.loss(outputs)).sum::<f64>() / samples.len() as f64
+    let loss: f64 = losses.map(|(sample, outputs)| sample.target.loss(outputs)).sum();
+    let distances = streams.into_iter().enumerate().map(|(block, stream)| {
+        let float = samples.iter().map(|sample| sample.streams[block].clone()).collect();
+        let distance = loss::stream_distance(stream, Tensor::cat(float, 0), samples.len());
+        f64::from(read(distance).unwrap()[0])
+    });
+    let distance = distances.sum::<f64>() / blocks as f64;
+    let count = samples.len() as f64;
+    [loss / count, (loss + STREAM_WEIGHT * distance) / count]
 }
 
 /// Along the gradient of each kind of vector the loss must rise as fast as the gradient is long.
@@ -67,8 +80,8 @@ fn check_gradients(model: &FloatModel, width: CodeWidth, labels: Option<&[u32]>)
     let parameters = student.parameters().unwrap();
     with_samples(model, &student, 6, labels, |device, workers, samples| {
         let (sum, gradients) =
-            gradients(device, workers, &student, &parameters, (&samples, 0.0)).unwrap();
-        let loss = mean_loss(&student, &parameters, &samples);
+            gradients(device, workers, &student, &parameters, (&samples, STREAM_WEIGHT)).unwrap();
+        let [loss, _] = losses(&student, &parameters, &samples);
         assert!((sum / 6.0 - loss).abs() < 1e-4 * loss.max(1.0), "{sum} for {loss}");
         for kind in [VectorKind::Norm, VectorKind::Bias, VectorKind::Scale, VectorKind::Offset] {
             let chosen = |parameter: &Parameter| parameter.kind == kind;
@@ -92,7 +105,7 @@ fn check_gradients(model: &FloatModel, width: CodeWidth, labels: Option<&[u32]>)
                         }
                     }
                 }
-                mean_loss(&student, &parameters, &samples)
+                losses(&student, &parameters, &samples)[1]
             };
             let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
             assert!(
