@@ -117,7 +117,7 @@ fn measure(
         target: None,
         weights: None,
     };
-    sums.add(batch)?;
+    sums.add(&batch.products()?);
     let statistics: Statistics = sums.finish().damped(0.01);
     let order: Vec<usize> = (0..inputs).collect();
     let left = device.matrix(statistics.gram(&order), inputs, inputs);

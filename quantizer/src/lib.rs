@@ -6,6 +6,7 @@
 //! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, round to nearest)
 //! mixed        which layer gets which width, under a budget
 //! pipeline     the whole model, layer after layer
+//! tuning       gradient descent on the vectors around the codes
 //! model_file   codes and floats -> tensors of a .fresnel file
 //! compare      methods x widths on one model: tables, csv, json and a page with figures
 //! cli          the commands of the program `fresnel`
@@ -31,5 +32,6 @@ pub mod recipe;
 pub mod search;
 pub mod size;
 pub mod synth;
+pub mod tuning;
 pub mod vit;
 pub mod widths;

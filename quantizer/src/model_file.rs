@@ -18,11 +18,18 @@ use crate::widths::StoredWidth;
 /// # Errors
 /// Fails when a value is not finite.
 pub fn round_to_stored(linear: &mut QuantizedLinear) -> Result<(), Error> {
-    for values in [&mut linear.scale, &mut linear.offset] {
-        if encode_float(values)?.0 == Encoding::F16 {
-            for value in values {
-                *value = half::f16::from_f32(*value).to_f32();
-            }
+    stored_values(&mut linear.scale)?;
+    stored_values(&mut linear.offset)
+}
+
+/// Rounds a float tensor to the precision that the file will store.
+///
+/// # Errors
+/// Fails when a value is not finite.
+pub fn stored_values(values: &mut [f32]) -> Result<(), Error> {
+    if encode_float(values)?.0 == Encoding::F16 {
+        for value in values {
+            *value = half::f16::from_f32(*value).to_f32();
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use fresnel_quantizer::algorithm::{Method, beacon, beacon_plus, comq};
 use fresnel_quantizer::calibration::images::Selection;
 use fresnel_quantizer::calibration::streams::{Gathering, Walk, gather};
 use fresnel_quantizer::calibration::{
-    Accumulator, Batch, CalibrationImages, Statistics, TokenWeights,
+    Accumulator, Batch, CalibrationImages, LayerWeights, Statistics,
 };
 use fresnel_quantizer::device::{Device, DeviceKind, read};
 use fresnel_quantizer::import::{self, Source};
@@ -37,7 +37,8 @@ fn layer(inputs: usize, channels: usize, corrected: bool) -> (Statistics, Vec<f3
         upload(values.iter().zip(drift).map(|(x, noise)| x + 0.2 * noise).collect())
     });
     let mut sums = Accumulator::new(inputs, corrected);
-    sums.add(Batch { inputs: upload(values), target, weights: None }).expect("statistics");
+    let batch = Batch { inputs: upload(values), target, weights: None };
+    sums.add(&batch.products().expect("statistics"));
     let weights = noise(inputs * channels, 5).into_iter().map(|w| 0.1 * w / (1.2 - w.abs()));
     (sums.finish(), weights.collect())
 }
@@ -108,7 +109,7 @@ fn the_gpu_chooses_the_same_codes_on_real_layers() {
         Walk::begin(&cpu, &embedding, &images.expect("images"), |_| {}).expect("streams");
     let gathering = Gathering {
         error_correction: 0.0,
-        token_weights: TokenWeights::Uniform,
+        token_weights: LayerWeights::default(),
         stream_difference: false,
     };
     for linear in [BlockLinear::Qkv, BlockLinear::Projection] {
@@ -128,6 +129,6 @@ fn the_gpu_chooses_the_same_codes_on_real_layers() {
             let answer = |device| method.solve(device, &layer).expect("an answer");
             assert_same_choices(&place, &answer(&cpu), &answer(&gpu));
         }
-        walk.pass(&block, linear);
+        walk.pass(&cpu, &block, linear);
     }
 }

@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 pub const BATCH: usize = 16;
 
 /// The images of a calibration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CalibrationImages {
     source: Source,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Source {
     Files { paths: Vec<PathBuf>, preprocessor: Box<Preprocessor>, threads: usize },
     Pixels { images: Vec<Vec<f32>> },
@@ -132,6 +132,25 @@ impl CalibrationImages {
             };
             Ok((pixels, count))
         })
+    }
+
+    /// The pixels, C x H x W, of the images at these places.
+    ///
+    /// # Errors
+    /// Fails with the path of the first image that can't be used.
+    ///
+    /// # Panics
+    /// Panics if a place is not below [`CalibrationImages::len`].
+    pub fn load(&self, places: &[usize]) -> Result<Vec<Vec<f32>>, Error> {
+        match &self.source {
+            Source::Files { paths, preprocessor, threads } => {
+                let paths: Vec<&PathBuf> = places.iter().map(|&place| &paths[place]).collect();
+                preprocessor.load_all(&paths, *threads).into_iter().collect()
+            }
+            Source::Pixels { images } => {
+                Ok(places.iter().map(|&place| images[place].clone()).collect())
+            }
+        }
     }
 
     /// SHA-256 over the images' contents in order, as hexadecimal digits: the provenance of a

@@ -150,8 +150,8 @@ impl WeightTable {
     }
 }
 
-/// The weights of one layer's tokens, of one image or of all.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The weights of one layer's tokens, of one image or of all; by default all are alike.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LayerWeights<'a>(Option<&'a [f32]>);
 
 impl LayerWeights<'_> {

@@ -96,6 +96,7 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
         edge_bits: width("32")?,
         method: rtn(),
         statistics: StatisticsOptions::default(),
+        tuning: None,
         seed: 0,
     }];
     for codes in [CodeWidth::Four, CodeWidth::Three, CodeWidth::Two, CodeWidth::Ternary] {
@@ -113,6 +114,7 @@ fn recipes() -> Result<Vec<Recipe>, Failure> {
                 edge_bits,
                 method,
                 statistics,
+                tuning: None,
                 seed: 0,
             });
         }

@@ -5,6 +5,7 @@ mod compare;
 mod demo;
 mod quantize;
 mod synth;
+mod tuning;
 
 pub use compare::{CompareArgs, compare};
 pub use demo::{DemoArgs, demo};

@@ -145,6 +145,8 @@ fn a_row_that_fails_says_why_and_spoils_no_other() {
         edge_bits: if bits.codes().is_some() { "8".parse().unwrap() } else { bits },
         method,
         statistics: StatisticsOptions::default(),
+        layers: Vec::new(),
+        tuning: None,
 
         seed: 0,
     };

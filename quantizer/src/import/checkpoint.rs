@@ -80,6 +80,15 @@ impl Checkpoint {
         self.tensors.get(name)
     }
 
+    /// Gives the tensor of this name other values, as many as it has; no effect where the model
+    /// lacks it.
+    pub fn replace(&mut self, name: &str, values: Vec<f32>) {
+        if let Some(tensor) = self.tensors.get_mut(name) {
+            debug_assert_eq!(tensor.values.len(), values.len());
+            tensor.values = values;
+        }
+    }
+
     /// All tensors in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &FloatTensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))

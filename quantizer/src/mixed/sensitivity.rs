@@ -189,6 +189,6 @@ impl LayerSolver {
             (Some(bias), Some(change)) => Some(bias + device.vector(change)),
             (bias, _) => bias,
         };
-        Ok(Linear { weight: linear.on_device(device), bias, probe: None })
+        Ok(Linear { weight: linear.on_device(device), bias, grid: None, probe: None })
     }
 }

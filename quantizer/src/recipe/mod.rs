@@ -5,6 +5,7 @@
 
 pub mod settings;
 pub mod text;
+pub mod tuning_settings;
 
 use std::collections::BTreeMap;
 
@@ -27,10 +28,12 @@ use crate::mixed::average_bits;
 use crate::model_file::float_tensors;
 use crate::pipeline::{self, QuantizedLayer};
 use crate::size;
+use crate::tuning::{self, TuningOptions, TuningReport};
 use crate::widths::{LayerWidths, StoredWidth};
 
 pub use settings::Settings;
 pub use text::Calibrated;
+pub use tuning_settings::{TuneName, TuningSettings};
 
 /// Provenance key of the calibration images' checksum.
 const CALIBRATION_SHA256: &str = "calibration_sha256";
@@ -48,6 +51,8 @@ pub struct Recipe {
     pub method: Method,
     /// What the method's statistics are made of.
     pub statistics: StatisticsOptions,
+    /// How the quantized model is tuned, if it is.
+    pub tuning: Option<TuningOptions>,
     /// Seed of the choice of images.
     pub seed: u64,
 }
@@ -61,6 +66,8 @@ pub struct Finished {
     pub tensors: Vec<TensorData<'static>>,
     /// One entry per quantized layer.
     pub layers: Vec<QuantizedLayer>,
+    /// What tuning did, where it was asked for.
+    pub tuning: Option<TuningReport>,
     /// Seconds of forward passes and Gram matrices, and of choosing codes.
     pub seconds: [f64; 2],
 }
@@ -95,18 +102,25 @@ impl Finished {
 impl Recipe {
     /// Whether the recipe needs images.
     pub fn needs_calibration(&self) -> bool {
-        self.bits.codes().is_some() && self.method.needs_calibration()
+        self.bits.codes().is_some() && (self.method.needs_calibration() || self.tuning.is_some())
     }
 
     /// Whether the tokens' Fisher information is needed.
     pub fn needs_information(&self) -> bool {
-        self.needs_calibration() && self.statistics.token_weights == TokenWeights::Fisher
+        self.bits.codes().is_some()
+            && self.method.needs_calibration()
+            && self.statistics.token_weights == TokenWeights::Fisher
     }
 
     /// Number of progress steps that [`Recipe::run`] reports.
     pub fn steps(&self, model: &FloatModel, calibration: Option<&CalibrationImages>) -> usize {
         match self.bits.codes() {
-            Some(_) => pipeline::steps(&model.config, &self.method, calibration),
+            Some(_) => {
+                let tuning = self.tuning.as_ref().map_or(0, |tuning| {
+                    tuning.epochs * calibration.map_or(0, CalibrationImages::len)
+                });
+                pipeline::steps(&model.config, &self.method, calibration) + tuning
+            }
             None => 0,
         }
     }
@@ -121,7 +135,7 @@ impl Recipe {
         calibration: Option<Calibration>,
         device: &Device,
         threads: usize,
-        progress: impl FnMut(usize),
+        mut progress: impl FnMut(usize),
     ) -> Result<Finished, Error> {
         let images = calibration.map(|calibration| calibration.images);
         let calibrated =
@@ -129,16 +143,41 @@ impl Recipe {
         let mut parts = self.parts(model, calibrated)?;
         let Some(widths) = self.widths(&model.config)? else {
             let tensors = float_tensors(model, self.bits, self.edge_bits)?;
-            return Ok(Finished { parts, tensors, layers: Vec::new(), seconds: [0.0; 2] });
+            let (layers, tuning, seconds) = (Vec::new(), None, [0.0; 2]);
+            return Ok(Finished { parts, tensors, layers, tuning, seconds });
         };
-        let quantized = pipeline::quantize(
+        let divided = match (&self.tuning, images) {
+            (Some(tuning), Some(images)) => Some((tuning, tuning.divide(images)?)),
+            _ => None,
+        };
+        let tokens = model.config.tokens() as usize;
+        let learning = divided.as_ref().map(|(_, (training, _))| training);
+        let information = match (learning, calibration.and_then(|given| given.information)) {
+            (Some(training), Some(all)) => Some(all.first(training.len(), tokens)),
+            _ => None,
+        };
+        // What is kept is of all images.
+        let learning = learning.map(|images| Calibration {
+            images,
+            information: information.as_ref(),
+            cache: None,
+        });
+        let mut quantized = pipeline::quantize(
             model,
             (&self.method, &self.statistics),
             (&widths, self.edge_bits),
-            calibration,
+            learning.or(calibration),
             device,
-            progress,
+            &mut progress,
         )?;
+        let tuned = match &divided {
+            Some((options, (training, held_back))) => {
+                let images = (training, held_back);
+                Some(tuning::tune(model, &mut quantized, images, device, options, progress)?)
+            }
+            None => None,
+        };
+        parts.measured.extend(tuned.iter().flat_map(TuningReport::measured));
         let tensors = quantized.tensors(model, self.edge_bits)?;
         if let Some(images) = images {
             parts.provenance.push((CALIBRATION_SHA256.to_owned(), images.sha256()?));
@@ -152,6 +191,7 @@ impl Recipe {
             parts,
             tensors,
             layers: quantized.layers,
+            tuning: tuned,
             seconds: [quantized.statistics_time, quantized.solver_time]
                 .map(|time| time.as_secs_f64()),
         })
@@ -213,6 +253,9 @@ impl Recipe {
         if images > 0 && self.bits.codes().is_some() {
             let checksum = model.source_sha256.clone();
             parts.provenance.push((CALIBRATION_SHA256.to_owned(), checksum));
+            if self.tuning.is_some() {
+                parts.measured.extend(TuningReport::planned(model.config.num_classes > 0));
+            }
             if model.config.num_classes > 0 {
                 parts.measured.push((INT8_AGREEMENT.to_owned(), 100.0));
             }
@@ -250,8 +293,13 @@ impl Recipe {
             pairs.push(("method", self.method.name().to_owned()));
             pairs.extend(self.method.settings());
         }
-        if self.needs_calibration() {
+        if let Some(tuning) = self.tuning.as_ref().filter(|_| self.bits.codes().is_some()) {
+            pairs.extend(tuning.settings());
+        }
+        if self.bits.codes().is_some() && self.method.needs_calibration() {
             pairs.extend(self.statistics.settings());
+        }
+        if self.needs_calibration() {
             pairs.extend([
                 ("calibration_images", calibrated.images.to_string()),
                 ("seed", self.seed.to_string()),

@@ -11,6 +11,7 @@ use fresnel_runtime::cli::Failure;
 use serde::Deserialize;
 
 use super::Recipe;
+use super::tuning_settings::TuningSettings;
 use crate::algorithm::comq::ScaleRule;
 use crate::algorithm::gptq::RoundingOrder;
 use crate::algorithm::method::GptqOptions;
@@ -34,6 +35,9 @@ pub struct Settings {
     /// Table `[statistics]`.
     #[command(flatten)]
     pub statistics: StatisticsSettings,
+    /// Table `[tuning]`.
+    #[command(flatten)]
+    pub tuning: TuningSettings,
     /// Table `[calibration]`.
     #[command(flatten)]
     pub calibration: CalibrationSettings,
@@ -226,6 +230,7 @@ impl Settings {
                 token_weights: statistics.token_weights.or(otherwise.token_weights),
                 calibrate_on: statistics.calibrate_on.or(otherwise.calibrate_on),
             },
+            tuning: self.tuning.over(recipe.tuning),
             calibration: CalibrationSettings {
                 images: self.calibration.images.or(recipe.calibration.images),
                 seed: self.calibration.seed.or(recipe.calibration.seed),
@@ -278,13 +283,15 @@ impl Settings {
                 )));
             }
         }
+        let seed = self.calibration.seed.unwrap_or(0);
         let recipe = Recipe {
             bits,
             layers: self.widths.layers.clone(),
             edge_bits,
             method: self.method.method(name)?,
             statistics: self.statistics.options(name, bits)?,
-            seed: self.calibration.seed.unwrap_or(0),
+            tuning: self.tuning.options(!float, seed)?,
+            seed,
         };
         Ok((recipe, mixed))
     }

@@ -46,8 +46,19 @@ impl Recipe {
         let mut method = vec![("name", self.method.name().to_owned())];
         method.extend(self.method.settings());
         table(&mut text, "method", &method);
-        if self.needs_calibration() {
+        if self.method.needs_calibration() {
             table(&mut text, "statistics", &self.statistics.settings());
+        }
+        if let Some(tuning) = &self.tuning {
+            let tuning = [
+                ("tune", tuning.tuned.to_string()),
+                ("labels", tuning.labels.is_some().to_string()),
+                ("epochs", tuning.epochs.to_string()),
+                ("held_back", tuning.held_back.to_string()),
+            ];
+            table(&mut text, "tuning", &tuning);
+        }
+        if self.needs_calibration() {
             let calibration = [
                 ("images", calibrated.images.to_string()),
                 ("seed", self.seed.to_string()),

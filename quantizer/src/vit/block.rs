@@ -111,6 +111,22 @@ impl Block {
         }
     }
 
+    /// The block's normalizations with timm's names within the block, and its linear layers in the
+    /// order of [`BlockLinear::ALL`].
+    pub(super) fn parts_mut(
+        &mut self,
+    ) -> (impl Iterator<Item = (&'static str, &mut LayerNorm)>, [&mut Linear; 4]) {
+        let norms = [
+            ("norm1", Some(&mut self.norm1)),
+            ("attn.q_norm", self.query_norm.as_mut()),
+            ("attn.k_norm", self.key_norm.as_mut()),
+            ("norm2", Some(&mut self.norm2)),
+        ];
+        let linears =
+            [&mut self.qkv, &mut self.projection, &mut self.expansion, &mut self.contraction];
+        (norms.into_iter().filter_map(|(name, norm)| Some((name, norm?))), linears)
+    }
+
     /// Input of `attn.qkv`.
     pub fn qkv_input(&self, stream: Tensor<2>) -> Tensor<2> {
         self.norm1.forward(stream)
@@ -164,6 +180,12 @@ impl Block {
             Activation::GeluTanh => gelu_approximate(hidden),
             Activation::QuickGelu => hidden.clone() * sigmoid(hidden * 1.702),
         }
+    }
+
+    /// The residual stream after the block, from the stream before it.
+    pub fn forward(&self, stream: Tensor<2>) -> Tensor<2> {
+        let heads = self.projection_input(stream.clone());
+        self.after_mlp(self.after_attention(stream, heads))
     }
 
     /// The residual stream after the block, from the stream after attention.

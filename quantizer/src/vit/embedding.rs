@@ -55,6 +55,11 @@ impl Embedding {
         self.patch.weight = weight;
     }
 
+    /// Takes out the normalization at the end (`norm_pre`), for callers that apply it themselves.
+    pub fn take_norm(&mut self) -> Option<LayerNorm> {
+        self.norm.take()
+    }
+
     /// Embeds `images` images given as C x H x W pixels each, one after the other; the result is
     /// the residual stream, `[images * tokens, D]`.
     pub fn forward(&self, device: &Device, pixels: Vec<f32>, images: usize) -> Tensor<2> {

@@ -8,10 +8,12 @@
 mod block;
 mod embedding;
 mod head;
+mod vectors;
 
 pub use block::{Block, BlockLinear};
 pub use embedding::Embedding;
 pub use head::Head;
+pub use vectors::VectorKind;
 
 use burn::tensor::Tensor;
 use burn::tensor::module::layer_norm;
@@ -43,6 +45,16 @@ impl Vit {
         }
     }
 
+    /// The linear layer of the blocks whose weight has this name, if there is one.
+    pub fn block_linear_mut(&mut self, weight: &str) -> Option<&mut Linear> {
+        let (index, layer) = weight.strip_prefix("blocks.")?.split_once('.')?;
+        let block = self.blocks.get_mut(index.parse::<usize>().ok()?)?;
+        let layer = BlockLinear::ALL
+            .into_iter()
+            .find(|candidate| layer.strip_suffix(".weight") == Some(candidate.name()))?;
+        Some(block.linear_mut(layer))
+    }
+
     /// Logits of embedded images (`[images * tokens, D]`), one row per image.
     pub fn logits(&self, stream: Tensor<2>) -> Tensor<2> {
         self.logits_from(0, stream)
@@ -50,11 +62,19 @@ impl Vit {
 
     /// Logits from the residual stream before block `first`, one row per image.
     pub fn logits_from(&self, first: usize, stream: Tensor<2>) -> Tensor<2> {
-        let stream = self.blocks.iter().skip(first).fold(stream, |stream, block| {
-            let heads = block.projection_input(stream.clone());
-            block.after_mlp(block.after_attention(stream, heads))
-        });
-        self.head.forward(stream)
+        let blocks = self.blocks.iter().skip(first);
+        self.head.forward(blocks.fold(stream, |stream, block| block.forward(stream)))
+    }
+
+    /// As [`Vit::logits`], with the residual stream after each block.
+    pub fn streams_and_logits(&self, stream: Tensor<2>) -> (Vec<Tensor<2>>, Tensor<2>) {
+        let mut streams: Vec<Tensor<2>> = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let before = streams.last().unwrap_or(&stream).clone();
+            streams.push(block.forward(before));
+        }
+        let logits = self.head.forward(streams.last().unwrap_or(&stream).clone());
+        (streams, logits)
     }
 }
 
@@ -85,8 +105,10 @@ impl LayerNorm {
 /// A linear layer, `y = x W + b` with `W` N x C.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// N x C: inputs by outputs.
+    /// N x C: inputs by outputs. With a `grid`, the codes.
     pub weight: Tensor<2>,
+    /// Scale and offset of each output, where they are kept apart from the codes.
+    pub grid: Option<Grid>,
     /// One value per output.
     pub bias: Option<Tensor<1>>,
     /// Added to the outputs, m x C: a place to take the gradient of every output at.
@@ -101,6 +123,7 @@ impl Linear {
         let inputs = weight.values.len() / outputs.max(1);
         Some(Self {
             weight: device.matrix(weight.values.clone(), outputs, inputs).transpose(),
+            grid: None,
             bias: vector(device, weights, &format!("{name}.bias")),
             probe: None,
         })
@@ -108,7 +131,14 @@ impl Linear {
 
     /// Applies the layer to each row.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let product = input.matmul(self.weight.clone());
+        let product = input.clone().matmul(self.weight.clone());
+        let product = match &self.grid {
+            Some(Grid { scale, offset }) => {
+                product * scale.clone().unsqueeze()
+                    + input.sum_dim(1) * offset.clone().unsqueeze::<2>()
+            }
+            None => product,
+        };
         let output = match &self.bias {
             Some(bias) => product + bias.clone().unsqueeze(),
             None => product,
@@ -118,6 +148,16 @@ impl Linear {
             None => output,
         }
     }
+}
+
+/// Scale `c` and offset `d` of each output of a layer whose weight is `W = K c + d`: then
+/// `x W = c (x K) + d sum(x)`, and derivatives with respect to `c` and `d` need no `W`.
+#[derive(Debug, Clone)]
+pub struct Grid {
+    /// One value per output.
+    pub scale: Tensor<1>,
+    /// One value per output.
+    pub offset: Tensor<1>,
 }
 
 /// The tensor of this name as a vector, whatever its shape.

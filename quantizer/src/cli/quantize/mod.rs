@@ -13,6 +13,7 @@ use fresnel_runtime::format::write;
 
 use crate::calibration::images::Selection;
 use crate::calibration::{Calibration, CalibrationImages, Prepared};
+use crate::cli::tuning;
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, FloatModel, Source};
 use crate::mixed::{Budget, LayerSensitivity, MixedPrecision};
@@ -88,7 +89,7 @@ impl QuantizeArgs {
     /// Refuses flags of calibration where nothing is calibrated.
     fn check_calibration(&self, recipe: &Recipe) -> Result<(), Failure> {
         let given = [(self.search.is_some(), "--search"), (self.cache.is_some(), "--cache")];
-        match given.into_iter().find(|(given, _)| *given && !recipe.needs_calibration()) {
+        match given.into_iter().find(|(given, _)| *given && !recipe.method.needs_calibration()) {
             Some((_, flag)) => Err(Failure::usage(format!(
                 "{flag} means nothing to --method {} at {} bit",
                 recipe.method.name(),
@@ -159,7 +160,7 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let output = Output::new(args.report);
     let settings = args.settings()?;
-    let (recipe, mixed) = settings.recipe()?;
+    let (mut recipe, mixed) = settings.recipe()?;
     // Fails early for an instruction set that is forced and not there.
     Isa::from_env().map_err(|error| Failure::usage(error.to_string()))?;
     let source = Source::locate(&args.model, args.config.as_deref())?;
@@ -197,6 +198,11 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         _ => None,
     };
     args.check_output(file, &source, images.as_ref())?;
+    if let (Some(tuning), Some(calib), Some(images), true) =
+        (&mut recipe.tuning, &args.calib, &images, settings.tuning.on_labels())
+    {
+        tuning.labels = Some(tuning::labels(calib, images)?);
+    }
     if let Some(mixed) = &mixed {
         // So is a budget that nothing fits.
         let count = images.as_ref().map_or(0, CalibrationImages::len);

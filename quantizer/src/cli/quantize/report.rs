@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fresnel_runtime::cli::{Failure, Output};
+use fresnel_runtime::session::INT8_AGREEMENT;
 use serde_json::{Value, json};
 
+use crate::cli::tuning;
 use crate::mixed::{LayerSensitivity, MixedPrecision};
 use crate::pipeline::QuantizedLayer;
 use crate::recipe::{Finished, Recipe};
@@ -46,8 +48,13 @@ impl Report<'_> {
                 ))?;
             }
         }
+        if let Some(report) = &self.finished.tuning {
+            output.line(tuning::line(report))?;
+        }
         for (name, value) in &self.finished.parts.measured {
-            output.line(format_args!("{name} {value:.1} %"))?;
+            if name == INT8_AGREEMENT {
+                output.line(format_args!("{name} {value:.1} %"))?;
+            }
         }
         output.line(format_args!(
             "{}: {average:.3} bits on average, {:.2} MB (bound {:.2} MB), {:.1} s",
@@ -78,6 +85,7 @@ impl Report<'_> {
             "measured": finished.parts.measured.iter().cloned().collect::<BTreeMap<_, _>>(),
             "file_bytes": self.file_bytes,
             "bound_bytes": bound,
+            "tuning": finished.tuning.as_ref().map(tuning::json),
             "seconds": self.seconds,
             "statistics_seconds": finished.seconds[0],
             "solver_seconds": finished.seconds[1],
