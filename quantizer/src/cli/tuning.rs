@@ -34,6 +34,9 @@ pub(super) struct TuningArgs {
     /// Most passes over the images [default: 6]
     #[arg(long, value_name = "N")]
     tune_epochs: Option<usize>,
+    /// Weight of the residual streams' distance from the float model's [default: 10; with --tune-labels 0]
+    #[arg(long, value_name = "W")]
+    tune_streams: Option<f64>,
     /// Share of the calibration images that only judges [default: 0.2]
     #[arg(long, value_name = "SHARE")]
     tune_held_back: Option<f64>,
@@ -56,6 +59,7 @@ impl TuningArgs {
                 for (given, flag) in [
                     (self.tune_labels, "--tune-labels"),
                     (self.tune_epochs.is_some(), "--tune-epochs"),
+                    (self.tune_streams.is_some(), "--tune-streams"),
                     (self.tune_held_back.is_some(), "--tune-held-back"),
                 ] {
                     if given {
@@ -92,6 +96,17 @@ impl TuningArgs {
                 )));
             }
             options.epochs = epochs;
+        }
+        if self.tune_labels {
+            options.stream_weight = 0.0;
+        }
+        if let Some(weight) = self.tune_streams {
+            if !(0.0..=1e6).contains(&weight) {
+                return Err(Failure::usage(format!(
+                    "--tune-streams {weight}: expected a number from 0 to 1000000"
+                )));
+            }
+            options.stream_weight = weight;
         }
         if let Some(share) = self.tune_held_back {
             if !(share > 0.0 && share < 1.0) {
