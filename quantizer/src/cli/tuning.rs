@@ -34,7 +34,7 @@ pub(super) struct TuningArgs {
     /// Most passes over the images [default: 6]
     #[arg(long, value_name = "N")]
     tune_epochs: Option<usize>,
-    /// Weight of the residual streams' distance from the float model's [default: 10; with --tune-labels 0]
+    /// Weight of the residual streams' distance from the float model's [default: 20; with --tune-labels 0]
     #[arg(long, value_name = "W")]
     tune_streams: Option<f64>,
     /// Share of the calibration images that only judges [default: 0.2]

@@ -77,7 +77,7 @@ impl TuningOptions {
                     LearningRates { norms: 2e-3, biases: 5e-4, scales: 1e-3, offsets: 1e-3 }
                 }
             },
-            stream_weight: 10.0,
+            stream_weight: 20.0,
             labels: None,
             seed,
         }
