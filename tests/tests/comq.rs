@@ -35,7 +35,7 @@ fn statistics(device: &Device, golden: &Value) -> Statistics {
         target: corrected.then(|| upload("X")),
         weights: None,
     };
-    sums.add(batch).expect("statistics");
+    sums.add(&batch.products().expect("statistics"));
     sums.finish()
 }
 

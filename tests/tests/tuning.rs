@@ -145,6 +145,9 @@ fn flags_that_make_no_sense_together_are_refused() {
         (&["--tune", "norms", "--bits", "32"], "float model"),
         (&["--tune", "norms", "--tune-labels", "--calib", &folder], "csv"),
         (&["--tune", "norms", "--tune-epochs", "0"], "1 to 1000"),
+        (&["--tune-streams", "1"], "--tune-streams needs --tune"),
+        (&["--tune", "norms", "--tune-streams", "-1"], "-1"),
+        (&["--tune", "norms", "--tune-streams", "NaN"], "0 to 1000000"),
         (&["--tune", "norms", "--tune-held-back", "1"], "between 0 and 1"),
         (&["--tune", "some"], "some"),
     ] {

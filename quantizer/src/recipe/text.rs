@@ -54,6 +54,7 @@ impl Recipe {
                 ("tune", tuning.tuned.to_string()),
                 ("labels", tuning.labels.is_some().to_string()),
                 ("epochs", tuning.epochs.to_string()),
+                ("streams", tuning.stream_weight.to_string()),
                 ("held_back", tuning.held_back.to_string()),
             ];
             table(&mut text, "tuning", &tuning);

@@ -35,6 +35,9 @@ pub struct TuningSettings {
     /// Most passes over the images [default: 6]
     #[arg(long = "tune-epochs", value_name = "N")]
     pub epochs: Option<usize>,
+    /// Weight of the residual streams' distance from the float model's [default: 20; with --tune-labels 0]
+    #[arg(long = "tune-streams", value_name = "W")]
+    pub streams: Option<f64>,
     /// Share of the calibration images that only judges [default: 0.2]
     #[arg(long = "tune-held-back", value_name = "SHARE")]
     pub held_back: Option<f64>,
@@ -48,6 +51,7 @@ impl TuningSettings {
             tune: self.tune.or(recipe.tune),
             labels: self.labels.or(recipe.labels),
             epochs: self.epochs.or(recipe.epochs),
+            streams: self.streams.or(recipe.streams),
             held_back: self.held_back.or(recipe.held_back),
         }
     }
@@ -68,6 +72,7 @@ impl TuningSettings {
                 let given = [
                     (self.on_labels(), "--tune-labels"),
                     (self.epochs.is_some(), "--tune-epochs"),
+                    (self.streams.is_some(), "--tune-streams"),
                     (self.held_back.is_some(), "--tune-held-back"),
                 ];
                 return match given.into_iter().find(|(given, _)| *given) {
@@ -93,6 +98,17 @@ impl TuningSettings {
                 )));
             }
             options.epochs = epochs;
+        }
+        if self.on_labels() {
+            options.stream_weight = 0.0;
+        }
+        if let Some(weight) = self.streams {
+            if !(0.0..=1e6).contains(&weight) {
+                return Err(Failure::usage(format!(
+                    "--tune-streams {weight}: expected a number from 0 to 1000000"
+                )));
+            }
+            options.stream_weight = weight;
         }
         if let Some(share) = self.held_back {
             if !(share > 0.0 && share < 1.0) {

@@ -13,7 +13,8 @@ use super::student::Student;
 use super::workers::Workers;
 use crate::device::{Device, read};
 
-/// Sum of the losses of `samples`, and the gradients of their mean for each parameter.
+/// Sum of the losses of `samples`, and for each parameter the gradients of the mean objective: the
+/// loss and `stream_weight` times the mean distance of the residual streams.
 ///
 /// # Errors
 /// Fails when the device fails.
@@ -57,20 +58,16 @@ fn of_shard(
     let (streams, outputs) = student.outputs(&leaves, stack(samples));
     let targets: Vec<_> = samples.iter().map(|sample| &sample.target).collect();
     let loss = loss::sum(device, outputs, &targets);
-    let gradients = if stream_weight > 0.0 {
-        let count = streams.len() as f64;
-        let distances = streams.into_iter().enumerate().map(|(block, stream)| {
+    let mut objective = loss.clone();
+    if stream_weight > 0.0 {
+        let weight = stream_weight / streams.len() as f64;
+        for (block, stream) in streams.into_iter().enumerate() {
             let float = samples.iter().map(|sample| sample.streams[block].clone()).collect();
-            loss::stream_distance(stream, Tensor::cat(float, 0), samples.len())
-        });
-        let distance = distances.reduce(|sum, distance| sum + distance);
-        match distance {
-            Some(distance) => (loss.clone() + distance * (stream_weight / count)).backward(),
-            None => loss.backward(),
+            let distance = loss::stream_distance(stream, Tensor::cat(float, 0), samples.len());
+            objective = objective + distance * weight;
         }
-    } else {
-        loss.backward()
-    };
+    }
+    let gradients = objective.backward();
     let constant: f64 = targets.iter().map(|target| target.constant()).sum();
     let loss: f64 = read(loss)?.into_iter().map(f64::from).sum();
     let gradients = leaves

@@ -9,7 +9,6 @@
 //!
 //! ```text
 //! options     settings, and the division of the calibration images
-//! view        other views of an image
 //! samples     images -> embedded streams and targets
 //! student     the quantized model with tuned vectors in place
 //! loss        outputs and targets -> loss
@@ -31,7 +30,6 @@ mod options;
 mod parameters;
 mod samples;
 mod student;
-mod view;
 mod workers;
 
 use std::time::Instant;
@@ -56,7 +54,10 @@ use crate::vit::Vit;
 
 pub use judge::HeldBackScore;
 pub use options::{LearningRates, Tuned, TuningOptions};
-pub use view::Views;
+
+/// Most bytes of samples that are kept from one pass to the next; more are made anew, which costs a
+/// forward pass of the float model.
+const KEPT_BYTES: usize = 1 << 30;
 
 /// What tuning did.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,20 +150,11 @@ pub fn tune(
         teacher: &teacher,
         embedding: student.embedding(),
         streams,
-        seed: options.seed,
     };
-    let judge = Judge::new(
-        model,
-        device,
-        &workers,
-        sampler(held_back, labels.held_back, false).originals()?,
-    );
+    let judge =
+        Judge::new(model, device, &workers, sampler(held_back, labels.held_back, false).all()?);
     let sampler = sampler(training, labels.training, options.stream_weight > 0.0);
-    // Samples of the images themselves are the same in every pass.
-    let originals = match options.views {
-        Some(_) => Vec::new(),
-        None => sampler.originals()?,
-    };
+    let kept = if sampler.bytes() <= KEPT_BYTES { Some(sampler.all()?) } else { None };
 
     let count = training.len();
     let mut adam = Adam::new(&parameters, options.epochs * count.div_ceil(options.batch.max(1)));
@@ -185,9 +177,9 @@ pub fn tune(
         order.shuffle(&mut random);
         let mut loss = 0.0;
         for batch in order.chunks(options.batch.max(1)) {
-            let samples: Vec<Sample> = match &options.views {
-                Some(views) => sampler.samples(batch, Some((views, epoch)))?,
-                None => batch.iter().map(|&place| originals[place].clone()).collect(),
+            let samples: Vec<Sample> = match &kept {
+                Some(kept) => batch.iter().map(|&place| kept[place].clone()).collect(),
+                None => sampler.samples(batch)?,
             };
             let (sum, gradients) = gradients(
                 device,

@@ -4,7 +4,6 @@ use std::fmt;
 
 use fresnel_runtime::{Error, ErrorKind};
 
-use super::view::Views;
 use crate::calibration::CalibrationImages;
 
 /// What is tuned.
@@ -55,11 +54,9 @@ pub struct TuningOptions {
     pub learning_rates: LearningRates,
     /// Weight of the residual streams' distance from the float model's beside the loss of the outputs.
     pub stream_weight: f64,
-    /// Views of the training images; `None` shows the images themselves in every pass.
-    pub views: Option<Views>,
     /// Class of each calibration image, for training on labels instead of the float model's outputs.
     pub labels: Option<Vec<u32>>,
-    /// Seed of the order of the images and of their views.
+    /// Seed of the order of the images.
     pub seed: u64,
 }
 
@@ -80,8 +77,7 @@ impl TuningOptions {
                     LearningRates { norms: 2e-3, biases: 5e-4, scales: 1e-3, offsets: 1e-3 }
                 }
             },
-            stream_weight: 10.0,
-            views: None,
+            stream_weight: 20.0,
             labels: None,
             seed,
         }
@@ -133,7 +129,6 @@ impl TuningOptions {
                 ("tune_rate_offsets", rates.offsets.to_string()),
             ]);
         }
-        settings.push(("tune_views", self.views.map_or("none".to_owned(), |v| v.to_string())));
         settings
     }
 }

@@ -5,14 +5,13 @@ use fresnel_runtime::Error;
 use fresnel_runtime::model::config::VitConfig;
 
 use super::loss::Target;
-use super::view::{Shape, Views};
 use super::workers::Workers;
 use crate::agreement::first_class;
 use crate::calibration::CalibrationImages;
 use crate::device::{Device, DeviceKind, read};
 use crate::vit::{Embedding, Vit};
 
-/// One image, or one view of it.
+/// One image.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
     /// The embedded image, tokens x D.
@@ -47,8 +46,6 @@ pub(super) struct Sampler<'a> {
     pub(super) embedding: &'a Embedding,
     /// Whether residual streams are compared.
     pub(super) streams: bool,
-    /// Seed of the views.
-    pub(super) seed: u64,
 }
 
 /// Images that are read and embedded at a time: bounds the pixels in memory.
@@ -60,51 +57,40 @@ pub(super) fn stack(samples: &[Sample]) -> Tensor<2> {
 }
 
 impl Sampler<'_> {
-    /// Samples of all images as they are.
+    /// Bytes of the streams of all samples.
+    pub(super) fn bytes(&self) -> usize {
+        let streams = 1 + if self.streams { self.config.depth as usize } else { 0 };
+        let values = self.config.tokens() as usize * self.config.embed_dim as usize;
+        self.images.len() * streams * values * size_of::<f32>()
+    }
+
+    /// Samples of all images.
     ///
     /// # Errors
     /// As [`Sampler::samples`].
-    pub(super) fn originals(&self) -> Result<Vec<Sample>, Error> {
+    pub(super) fn all(&self) -> Result<Vec<Sample>, Error> {
         let places: Vec<usize> = (0..self.images.len()).collect();
         let mut samples = Vec::with_capacity(places.len());
         for places in places.chunks(CHUNK) {
-            samples.extend(self.samples(places, None)?);
+            samples.extend(self.samples(places)?);
         }
         Ok(samples)
     }
 
-    /// Samples of the images at `places`: of the images themselves, or of the views of a pass.
+    /// Samples of the images at `places`.
     ///
     /// # Errors
     /// Fails when an image can't be used or the device fails.
-    pub(super) fn samples(
-        &self,
-        places: &[usize],
-        views: Option<(&Views, usize)>,
-    ) -> Result<Vec<Sample>, Error> {
+    pub(super) fn samples(&self, places: &[usize]) -> Result<Vec<Sample>, Error> {
         let pixels = self.images.load(places)?;
         let images: Vec<(usize, Vec<f32>)> = places.iter().copied().zip(pixels).collect();
         let shards: Vec<_> = images.chunks(shard_size(self.device)).collect();
-        let samples = self.workers.map(&shards, |shard| self.shard(shard, views))?;
+        let samples = self.workers.map(&shards, |shard| self.shard(shard))?;
         Ok(samples.into_iter().flatten().collect())
     }
 
-    fn shard(
-        &self,
-        images: &[(usize, Vec<f32>)],
-        views: Option<(&Views, usize)>,
-    ) -> Result<Vec<Sample>, Error> {
-        let [height, width] = self.config.image_size.map(|side| side as usize);
-        let shape: Shape = [self.config.in_channels as usize, height, width];
-        let mut pixels = Vec::new();
-        for (place, image) in images {
-            match views {
-                Some((views, pass)) => {
-                    pixels.extend(views.draw(image, shape, (self.seed, pass, *place)));
-                }
-                None => pixels.extend_from_slice(image),
-            }
-        }
+    fn shard(&self, images: &[(usize, Vec<f32>)]) -> Result<Vec<Sample>, Error> {
+        let pixels: Vec<f32> = images.iter().flat_map(|(_, pixels)| pixels).copied().collect();
         let count = images.len();
         let float = self.teacher.embedding.forward(self.device, pixels.clone(), count);
         let (mut streams, outputs) = self.teacher.streams_and_logits(float);

@@ -44,9 +44,8 @@ fn with_samples(
         teacher: &Vit::load(&device, model),
         embedding: student.embedding(),
         streams: true,
-        seed: 0,
     };
-    let samples = sampler.originals().unwrap();
+    let samples = sampler.all().unwrap();
     then(&device, &workers, samples);
 }
 
@@ -191,11 +190,10 @@ fn a_model_that_tuning_only_harms_stays_as_it_is() {
 }
 
 #[test]
-fn labels_and_original_images_work_as_targets_and_views() {
+fn labels_are_targets_too() {
     let model = digits::model().unwrap();
     let device = Device::cpu();
-    let mut options =
-        TuningOptions { epochs: 3, views: None, ..TuningOptions::new(Tuned::Norms, 1) };
+    let mut options = TuningOptions { epochs: 3, ..TuningOptions::new(Tuned::Norms, 1) };
     // The float model's classes stand in for labels.
     let teacher = Vit::load(&device, &model);
     let batch = images(&model, 100).load(&(0..100).collect::<Vec<_>>()).unwrap().concat();
@@ -228,4 +226,35 @@ fn tuning_needs_an_image_on_either_side() {
     let mut quantized = quantized(&model, CodeWidth::Ternary);
     let result = tune(&model, &mut quantized, (&training, &none), &Device::cpu(), &options, |_| {});
     assert!(result.is_err());
+}
+
+#[test]
+fn samples_made_anew_are_those_that_are_kept() {
+    let model = digits::model().unwrap();
+    let device = Device::cpu();
+    let workers = Workers::new(&device).unwrap();
+    let (teacher, images) = (Vit::load(&device, &model), images(&model, 9));
+    let sampler = Sampler {
+        device: &device,
+        workers: &workers,
+        config: &model.config,
+        images: &images,
+        labels: None,
+        teacher: &teacher,
+        embedding: &teacher.embedding,
+        streams: true,
+    };
+    let kept = sampler.all().unwrap();
+    let floats = |sample: &Sample| {
+        let streams = std::iter::once(&sample.stream).chain(&sample.streams);
+        streams.flat_map(|stream| read(stream.clone()).unwrap()).collect::<Vec<f32>>()
+    };
+    let bytes: usize = kept.iter().map(|sample| floats(sample).len() * size_of::<f32>()).sum();
+    assert_eq!(bytes, sampler.bytes());
+    for (sample, place) in sampler.samples(&[8, 0, 5]).unwrap().iter().zip([8, 0, 5]) {
+        assert_eq!(sample.class, kept[place].class);
+        for (a, b) in floats(sample).into_iter().zip(floats(&kept[place])) {
+            assert!((a - b).abs() < 1e-4, "image {place}: {a} and {b}");
+        }
+    }
 }
