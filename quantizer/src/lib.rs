@@ -3,7 +3,7 @@
 //! ```text
 //! import       timm checkpoint and config.json -> FloatModel
 //! calibration  images through the model on burn tensors -> Statistics of each linear layer
-//! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, round to nearest)
+//! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, COMQ, round to nearest)
 //! pipeline     the whole model, layer after layer
 //! model_file   codes and floats -> tensors of a .fresnel file
 //! cli          the commands of the program `fresnel`
