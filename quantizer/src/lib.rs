@@ -3,7 +3,7 @@
 //! ```text
 //! import       timm checkpoint and config.json -> FloatModel
 //! calibration  images through the model on burn tensors -> Statistics of each linear layer
-//! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, round to nearest)
+//! algorithm    Statistics and weights -> codes, scales, offsets (Beacon, Beacon+, GPTQ, COMQ, round to nearest)
 //! mixed        which layer gets which width, under a budget
 //! pipeline     the whole model, layer after layer
 //! tuning       gradient descent on the vectors around the codes

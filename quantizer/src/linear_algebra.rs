@@ -1,8 +1,8 @@
 //! Dense factorization in f64 on the host: what solvers need of a Gram matrix beyond products.
 //!
 //! Codes hang on roundings of solutions of ill-conditioned systems, so this part is f64 whatever
-//! the device. Everything is cut into strips of [`STRIP`] rows, so that nearly all work is products of
-//! strips ([`gemm`]); strips go to threads, each on one, and so a result is the same for any number of
+//! the device. Everything is cut into strips of rows, so that nearly all work is products of
+//! strips; strips go to threads, each on one, and so a result is the same for any number of
 //! threads.
 
 mod gemm;

@@ -12,7 +12,8 @@ fn every_block_of_every_phase_is_one_launch_on_the_gpu_and_none_on_the_cpu() {
     for device in devices("launches") {
         let rows = device.matrix(noise(200 * inputs, 1), 200, inputs);
         let mut sums = Accumulator::new(inputs, false);
-        sums.add(Batch { inputs: rows, target: None, weights: None }).expect("statistics");
+        let batch = Batch { inputs: rows, target: None, weights: None };
+        sums.add(&batch.products().expect("statistics"));
         let before = launches();
         let options = Options { sweeps: 3, ..Options::default() };
         let weights = noise(inputs * channels, 2);

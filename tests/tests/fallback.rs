@@ -37,7 +37,7 @@ fn inputs() -> Vec<(&'static str, Vec<f32>)> {
         }
     }
     let mut outliers = plain.clone();
-    outliers.chunks_exact_mut(INPUTS).for_each(|row| row[11] = 300.0 + row[11]);
+    outliers.chunks_exact_mut(INPUTS).for_each(|row| row[11] += 300.0);
     vec![
         ("plain", plain.clone()),
         ("a single row", noise(INPUTS, 9)),

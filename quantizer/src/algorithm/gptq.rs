@@ -11,6 +11,7 @@ use fresnel_runtime::Error;
 use super::alphabet::Alphabet;
 use super::beacon::ColumnOrder;
 use super::block::{self, RoundingBlock, ranges};
+use super::lanes::on_pool;
 use crate::calibration::Statistics;
 use crate::device::{Device, read};
 use crate::linear_algebra::CholeskyInverse;
@@ -92,12 +93,15 @@ impl Solver {
     /// # Errors
     /// Fails when the device fails.
     pub fn codes(&self, targets: &[f32], alphabet: &Alphabet) -> Result<Vec<u8>, Error> {
+        on_pool(|| self.round(targets, alphabet))
+    }
+
+    fn round(&self, targets: &[f32], alphabet: &Alphabet) -> Result<Vec<u8>, Error> {
         let (inputs, channels) = (self.order.len(), alphabet.channels());
-        let permuted = self
-            .order
-            .iter()
-            .flat_map(|&row| targets[row * channels..][..channels].iter().copied())
-            .collect();
+        let mut permuted = Vec::with_capacity(targets.len());
+        for &row in &self.order {
+            permuted.extend_from_slice(&targets[row * channels..][..channels]);
+        }
         let values = self.device.matrix(permuted, inputs, channels);
         let row = |values: &[f64]| {
             let narrow = values.iter().map(|&value| value as f32).collect();

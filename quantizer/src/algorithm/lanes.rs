@@ -28,6 +28,12 @@ pub(super) fn gather_row(values: &[f32], channels: usize, first: usize) -> Lanes
     gather(values, channels, first)[0]
 }
 
+/// Runs `work` on a thread of the pool: from there, handing out the groups of every block wakes no
+/// other thread first.
+pub(super) fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
 /// Runs `work` on every group of lanes, given the group's first channel; results in channel order.
 pub(super) fn groups<T: Send>(channels: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
     (0..channels).into_par_iter().step_by(LANES).map(work).collect()
@@ -36,7 +42,11 @@ pub(super) fn groups<T: Send>(channels: usize, work: impl Fn(usize) -> T + Send 
 /// Puts the rows of all groups side by side again: a row-major matrix with `channels` columns.
 pub(super) fn merge(groups: &[Vec<Lanes>], channels: usize) -> Vec<f32> {
     let rows = groups.first().map_or(0, Vec::len);
-    (0..rows)
-        .flat_map(|row| groups.iter().flat_map(move |group| group[row]).take(channels))
-        .collect()
+    let mut merged = vec![0.0; rows * channels];
+    for (row, to) in merged.chunks_exact_mut(channels.max(1)).enumerate() {
+        for (to, group) in to.chunks_mut(LANES).zip(groups) {
+            to.copy_from_slice(&group[row][..to.len()]);
+        }
+    }
+    merged
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::alphabet::Alphabet;
 use super::gptq::{RoundingOrder, Solver};
+use super::lanes::on_pool;
 use super::{QuantizedLinear, beacon, beacon_plus, comq, fallback, rtn};
 use crate::calibration::{Statistics, StreamDifference, TokenWeights};
 use crate::device::Device;
@@ -230,7 +231,7 @@ impl Method {
             ));
         }
         let (linear, mut relative_errors) =
-            self.search(device, &centred, (&weights, &narrow), layer.levels)?;
+            on_pool(|| self.search(device, &centred, (&weights, &narrow), layer.levels))?;
         if !self.needs_calibration() {
             return Ok(Answer::data_free(linear));
         }

@@ -225,13 +225,12 @@ fn subtract_outer(matrix: &mut [f64], left: &[f64], right: &[f64], factor: f64) 
 }
 
 fn permute(matrix: &[f64], inputs: usize, order: &[usize]) -> Vec<f32> {
-    order
-        .iter()
-        .flat_map(|&row| {
-            let row = &matrix[row * inputs..][..inputs];
-            order.iter().map(move |&column| row[column] as f32)
-        })
-        .collect()
+    let mut permuted = Vec::with_capacity(matrix.len());
+    for &row in order {
+        let row = &matrix[row * inputs..][..inputs];
+        permuted.extend(order.iter().map(|&column| row[column] as f32));
+    }
+    permuted
 }
 
 /// Sums a layer's statistics over batches.

@@ -22,6 +22,7 @@ use self::objective::Problem;
 pub use self::order::ColumnOrder;
 use super::QuantizedLinear;
 use super::alphabet::Alphabet;
+use super::lanes::on_pool;
 use crate::calibration::Statistics;
 use crate::device::Device;
 
@@ -125,6 +126,17 @@ pub fn solve(
     options: &Options,
 ) -> Result<Solution, Error> {
     statistics.check(weights.len())?;
+    on_pool(|| search(device, statistics, weights, levels, options))
+}
+
+/// Both phases, for statistics that fit the weights.
+fn search(
+    device: &Device,
+    statistics: &Statistics,
+    weights: &[f32],
+    levels: u32,
+    options: &Options,
+) -> Result<Solution, Error> {
     let inputs = statistics.inputs();
     let channels = weights.len() / inputs;
     let alphabet = Alphabet::new(weights, channels, levels, options.symmetric);

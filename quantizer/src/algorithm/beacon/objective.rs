@@ -57,10 +57,10 @@ impl<'a> Problem<'a> {
     ) -> Self {
         let inputs = order.len();
         let channels = alphabet.channels();
-        let permuted_weights = order
-            .iter()
-            .flat_map(|&row| weights[row * channels..][..channels].iter().copied())
-            .collect();
+        let mut permuted_weights = Vec::with_capacity(weights.len());
+        for &row in order {
+            permuted_weights.extend_from_slice(&weights[row * channels..][..channels]);
+        }
         let zero = alphabet.zero.iter().map(|&zero| zero as f32).collect();
         Self {
             alphabet,
@@ -100,13 +100,11 @@ impl<'a> Problem<'a> {
     /// Uploads codes given in the layer's order.
     pub fn upload_codes(&self, codes: &[u8]) -> Tensor<2> {
         let channels = self.alphabet.channels();
-        let permuted = self
-            .order
-            .iter()
-            .flat_map(|&row| {
-                codes[row * channels..][..channels].iter().map(|&code| f32::from(code))
-            })
-            .collect();
+        let mut permuted = Vec::with_capacity(codes.len());
+        for &row in self.order {
+            let codes = &codes[row * channels..][..channels];
+            permuted.extend(codes.iter().map(|&code| f32::from(code)));
+        }
         self.device.matrix(permuted, self.inputs(), channels)
     }
 

@@ -6,8 +6,8 @@
 //! one function here, from tensors to tensors: [`initialize`] and [`refine`] for Beacon, [`round`]
 //! for GPTQ, [`descend`] for COMQ.
 //!
-//! Each has two implementations: [`host`] works on the CPU's cores, channels in SIMD lanes and groups
-//! of lanes on threads; [`cube`] is a CubeCL kernel for the GPU with one unit per channel.
+//! Each has two implementations: `host` works on the CPU's cores, channels in SIMD lanes and groups
+//! of lanes on threads; `cube` is a CubeCL kernel for the GPU with one unit per channel.
 //!
 //! # Scores without cancellation
 //! Candidates differ in the sixth digit of the cosine, too little for f32 if two cosines are

@@ -54,6 +54,41 @@ struct Descent {
     n: Lanes,
 }
 
+/// The levels of one coordinate, compared by their gains as fractions: no division per level.
+struct Scores {
+    before: Lanes,
+    /// `b / s`, so that `a = d b / s`.
+    alignment: Lanes,
+    /// `2 h / n` and `G_tt / n`, so that `r = d (2 h + d G_tt) / n`.
+    slope: Lanes,
+    curvature: Lanes,
+    /// The least `1 + r` of a vector that is not zero.
+    least: Lanes,
+    best: Lanes,
+    /// The best gain is `gain / divisor`.
+    gain: Lanes,
+    divisor: Lanes,
+}
+
+impl Scores {
+    /// Replaces the best level by `level` in the lanes where it gains more.
+    #[inline(always)]
+    fn consider(&mut self, level: &Lanes) {
+        for lane in 0..LANES {
+            let d = level[lane] - self.before[lane];
+            let a = d * self.alignment[lane];
+            let r = d * (self.slope[lane] + d * self.curvature[lane]);
+            let (gain, divisor) = (a * (2.0 + a) - r, 1.0 + r);
+            let better = (1.0 + a > 0.0)
+                & (divisor > self.least[lane])
+                & (gain * self.divisor[lane] > self.gain[lane] * divisor);
+            self.best[lane] = if better { level[lane] } else { self.best[lane] };
+            self.gain[lane] = if better { gain } else { self.gain[lane] };
+            self.divisor[lane] = if better { divisor } else { self.divisor[lane] };
+        }
+    }
+}
+
 impl Descent {
     #[inline(always)]
     fn visit(&mut self, gram: &[f32], target: &[Lanes]) {
@@ -69,14 +104,14 @@ impl Descent {
             };
             let best = self.with_direct_choices(best, energy, &h, &before, &target[t]);
             let mut change = [0.0; LANES];
-            let mut any = 0.0_f32;
+            let mut any = false;
             for lane in 0..LANES {
                 change[lane] = best[lane] - before[lane];
-                any += change[lane].abs();
+                any |= change[lane] != 0.0;
                 self.s[lane] += change[lane] * target[t][lane];
                 self.n[lane] += change[lane] * (2.0 * h[lane] + change[lane] * energy);
             }
-            if any == 0.0 {
+            if !any {
                 continue;
             }
             self.codes[t] = best;
@@ -89,40 +124,36 @@ impl Descent {
         }
     }
 
-    /// Replaces `best` by `level` in the lanes where it gains more.
+    /// What every candidate of one coordinate is scored against.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn consider(
-        &self,
-        level: &Lanes,
-        energy: f32,
-        h: &Lanes,
-        before: &Lanes,
-        target: &Lanes,
-        best: &mut Lanes,
-        best_gain: &mut Lanes,
-    ) {
+    fn scores(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> Scores {
+        let mut scores = Scores {
+            before: *before,
+            alignment: [0.0; LANES],
+            slope: [0.0; LANES],
+            curvature: [0.0; LANES],
+            least: [0.0; LANES],
+            best: *before,
+            gain: [MINIMUM_GAIN; LANES],
+            divisor: [1.0; LANES],
+        };
         for lane in 0..LANES {
-            let d = level[lane] - before[lane];
-            let a = d * target[lane] / self.s[lane];
-            let r = d * (2.0 * h[lane] + d * energy) / self.n[lane];
-            let gain = (a * (2.0 + a) - r) / (1.0 + r);
-            let valid = 1.0 + a > 0.0 && (1.0 + r) * self.n[lane] > self.zero_energy;
-            let better = valid && gain > best_gain[lane];
-            best[lane] = if better { level[lane] } else { best[lane] };
-            best_gain[lane] = if better { gain } else { best_gain[lane] };
+            let inverse = 1.0 / self.n[lane];
+            scores.alignment[lane] = target[lane] / self.s[lane];
+            scores.slope[lane] = 2.0 * h[lane] * inverse;
+            scores.curvature[lane] = energy * inverse;
+            scores.least[lane] = self.zero_energy * inverse;
         }
+        scores
     }
 
     #[inline(always)]
     fn best_of_all(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> Lanes {
-        let mut best = *before;
-        let mut best_gain = [MINIMUM_GAIN; LANES];
+        let mut scores = self.scores(energy, h, before, target);
         for level in 0..self.levels {
-            let level = [level as f32; LANES];
-            self.consider(&level, energy, h, before, target, &mut best, &mut best_gain);
+            scores.consider(&[level as f32; LANES]);
         }
-        best
+        scores.best
     }
 
     /// The cosine has one stationary point along a coordinate, a maximum if the denominator is
@@ -145,11 +176,10 @@ impl Descent {
             below[lane] = (before[lane] + step).clamp(0.0, top).floor();
             above[lane] = (below[lane] + 1.0).min(top);
         }
-        let mut best = *before;
-        let mut best_gain = [MINIMUM_GAIN; LANES];
-        self.consider(&below, energy, h, before, target, &mut best, &mut best_gain);
-        self.consider(&above, energy, h, before, target, &mut best, &mut best_gain);
-        best
+        let mut scores = self.scores(energy, h, before, target);
+        scores.consider(&below);
+        scores.consider(&above);
+        scores.best
     }
 
     /// Lanes whose vector is zero or points away from the target are scored by the cosine itself.
@@ -162,6 +192,13 @@ impl Descent {
         before: &Lanes,
         target: &Lanes,
     ) -> Lanes {
+        let mut relative = true;
+        for lane in 0..LANES {
+            relative &= (self.s[lane] > 0.0) & (self.n[lane] > self.zero_energy);
+        }
+        if relative {
+            return best;
+        }
         for lane in 0..LANES {
             if !(self.s[lane] > 0.0 && self.n[lane] > self.zero_energy) {
                 best[lane] = self.choose_directly(

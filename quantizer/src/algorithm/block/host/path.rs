@@ -10,6 +10,9 @@ use crate::algorithm::block::{Decided, InitializationBlock, MINIMUM_GAIN};
 use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
 use crate::device::{Device, read};
 
+/// Below any gain that a level can have.
+const INVALID_GAIN: f32 = -1e18;
+
 /// Decides the codes of one block of the initialization.
 ///
 /// # Errors
@@ -113,24 +116,46 @@ impl Path {
                 preferred[lane] = weight[lane] / reference[lane];
             }
         }
+        let mut alignment = [0.0; LANES];
+        let mut slope = [0.0; LANES];
+        let mut curvature = [0.0; LANES];
+        for lane in 0..LANES {
+            let inverse = 1.0 / self.n[lane];
+            alignment[lane] = target[lane] / self.s[lane];
+            slope[lane] = 2.0 * h[lane] * inverse;
+            curvature[lane] = energy * inverse;
+        }
+        // Gains are compared as fractions, so that no level costs a division.
         let mut best = [0.0; LANES];
-        let mut best_gain = [f32::NEG_INFINITY; LANES];
+        let mut best_gain = [INVALID_GAIN; LANES];
+        let mut best_divisor = [1.0; LANES];
         let mut best_distance = [f32::INFINITY; LANES];
         for step in 0..self.levels {
             let level = self.level(step) as f32;
             for lane in 0..LANES {
                 let p = level - self.zero[lane];
-                let a = p * target[lane] / self.s[lane];
-                let r = p * (2.0 * h[lane] + p * energy) / self.n[lane];
-                let gain = (a * (2.0 + a) - r) / (1.0 + r);
-                let gain = if 1.0 + a > 0.0 && 1.0 + r > 0.0 { gain } else { f32::MIN };
+                let a = p * alignment[lane];
+                let r = p * (slope[lane] + p * curvature[lane]);
+                let valid = (1.0 + a > 0.0) & (1.0 + r > 0.0);
+                let gain = if valid { a * (2.0 + a) - r } else { INVALID_GAIN };
+                let divisor = if valid { 1.0 + r } else { 1.0 };
                 let distance = (p - preferred[lane]).abs();
-                let better = gain > best_gain[lane] + MINIMUM_GAIN
-                    || (gain >= best_gain[lane] - MINIMUM_GAIN && distance < best_distance[lane]);
+                let ahead = gain * best_divisor[lane] - best_gain[lane] * divisor;
+                let margin = MINIMUM_GAIN * divisor * best_divisor[lane];
+                let better =
+                    (ahead > margin) | ((ahead >= -margin) & (distance < best_distance[lane]));
                 best[lane] = if better { level } else { best[lane] };
                 best_gain[lane] = if better { gain } else { best_gain[lane] };
+                best_divisor[lane] = if better { divisor } else { best_divisor[lane] };
                 best_distance[lane] = if better { distance } else { best_distance[lane] };
             }
+        }
+        let mut relative = true;
+        for lane in 0..LANES {
+            relative &= (self.s[lane] > 0.0) & (self.n[lane] > 0.0);
+        }
+        if relative {
+            return best;
         }
         for lane in 0..LANES {
             if !(self.s[lane] > 0.0 && self.n[lane] > 0.0) {
