@@ -167,6 +167,8 @@ fn table_csv_json_and_page_agree_with_each_other_and_with_eval() {
         "2",
         "--device",
         "cpu",
+        "--method",
+        "beacon",
         "-o",
         &single,
     ])

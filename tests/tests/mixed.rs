@@ -163,7 +163,14 @@ fn a_recipe_makes_the_same_file_again() {
                 "7",
             ],
         ),
-        ("float_statistics", &["--bits", "2", "--calibrate-on", "float", "--symmetric"]),
+        (
+            "float_statistics",
+            &["--bits", "2", "--method", "beacon", "--calibrate-on", "float", "--symmetric"],
+        ),
+        ("fisher", &["--bits", "2", "--token-weights", "fisher"]),
+        ("comq", &["--bits", "3", "--method", "comq", "--comq-scale", "0.9"]),
+        ("comq_updated", &["--bits", "3", "--method", "comq"]),
+        ("tuned", &["--bits", "2", "--tune", "norms", "--tune-epochs", "1"]),
         ("data_free", &["--bits", "4", "--method", "rtn", "--symmetric"]),
         ("float", &["--bits", "16"]),
     ] {

@@ -113,7 +113,7 @@ fn the_same_recipe_gives_the_same_bytes_at_any_number_of_threads() {
 #[test]
 fn options_of_the_method_reach_the_solver_and_the_file() {
     let bench = Bench::new();
-    let plain = bench.quantize("plain", &["--bits", "2"]);
+    let plain = bench.quantize("plain", &["--bits", "2", "--method", "beacon"]);
     for (name, extra, key, value) in [
         ("symmetric", &["--symmetric"][..], "symmetric", "true"),
         ("float", &["--calibrate-on", "float"], "calibrate_on", "float"),
@@ -123,7 +123,7 @@ fn options_of_the_method_reach_the_solver_and_the_file() {
         ("no_sweeps", &["--sweeps", "0"], "sweeps", "0"),
         ("edges", &["--edge-bits", "16"], "edge_bits", "16"),
     ] {
-        let mut arguments = vec!["--bits", "2"];
+        let mut arguments = vec!["--bits", "2", "--method", "beacon"];
         arguments.extend(extra);
         let report = bench.quantize(name, &arguments);
         assert_eq!(report["recipe"][key], value, "{name}");

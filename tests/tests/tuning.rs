@@ -100,7 +100,7 @@ fn every_architecture_is_tuned_and_never_ends_up_worse() {
 fn a_model_without_classifier_is_tuned_on_its_features() {
     let pictures = Pictures::new();
     for variant in ["grey_features", "distilled_features"] {
-        let flags = ["--tune", "all", "--tune-epochs", "6"];
+        let flags = ["--method", "beacon", "--tune", "all", "--tune-epochs", "6"];
         let tuning = pictures.quantize(variant, variant, &flags).json()["tuning"].clone();
         let losses = tuning["training_losses"].as_array().expect("losses").clone();
         assert!(number(&losses[losses.len() - 1]) < number(&losses[0]), "{variant}: {tuning}");

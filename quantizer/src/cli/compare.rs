@@ -18,10 +18,10 @@ use crate::compare::results::{Calibration, Comparison, Evaluation, Metric, Model
 use crate::compare::{Comparer, html, model_file, pictures, record, table};
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, FloatModel, Source};
-use crate::recipe::Recipe;
 use crate::recipe::settings::{
     CalibrationSettings, MethodName, MethodSettings, Settings, WidthSettings,
 };
+use crate::recipe::{Recipe, TuneName, TuningSettings};
 use crate::widths::StoredWidth;
 
 /// What `--output` writes.
@@ -32,6 +32,7 @@ const FILES: [&str; 3] = ["compare.csv", "compare.json", "compare.html"];
 #[command(after_help = "Examples:
   fresnel compare deit_tiny_patch16_224 --calib photos --data evaluation.csv -o comparison
   fresnel compare deit_tiny_patch16_224 --methods rtn,beacon --bits 2,3 --calib photos --json
+  fresnel compare deit_tiny_patch16_224 --calib photos --data evaluation.csv --tune norms -o comparison
 
 Every method runs with the settings that `fresnel quantize` gives it by default. The float model is
 measured first; without --data, the figures are not accuracy but agreement with the float model on the
@@ -72,6 +73,9 @@ pub struct CompareArgs {
     /// Arithmetic of the activations in the evaluation
     #[arg(long, value_enum, default_value_t = Compute::F32)]
     compute: Compute,
+    /// Show every model once more after tuning
+    #[arg(long, value_enum, value_name = "WHAT")]
+    tune: Option<TuneName>,
     /// Scale of comq: a fixed multiple of the min-max scale, or `updated` by least squares
     #[arg(long, value_name = "S")]
     comq_scale: Option<ScaleRule>,
@@ -130,7 +134,7 @@ impl CompareArgs {
                 self.edge_bits
             )));
         }
-        let recipe = |bits: StoredWidth, edge_bits: StoredWidth, name: MethodName| {
+        let recipe = |bits: StoredWidth, edge_bits: StoredWidth, name: MethodName, tune| {
             let settings = Settings {
                 widths: WidthSettings {
                     bits: Some(bits),
@@ -142,6 +146,7 @@ impl CompareArgs {
                     comq_scale: self.comq_scale.filter(|_| name == MethodName::Comq),
                     ..MethodSettings::default()
                 },
+                tuning: TuningSettings { tune, ..TuningSettings::default() },
                 calibration: CalibrationSettings {
                     seed: Some(self.seed),
                     ..CalibrationSettings::default()
@@ -151,10 +156,13 @@ impl CompareArgs {
             settings.recipe().map(|(recipe, _)| recipe)
         };
         let float = StoredWidth::Float32;
-        let mut recipes = vec![recipe(float, float, MethodName::Rtn)?];
+        let mut recipes = vec![recipe(float, float, MethodName::Rtn, None)?];
         for &bits in &self.bits {
             for &method in &methods {
-                recipes.push(recipe(bits, self.edge_bits, method)?);
+                recipes.push(recipe(bits, self.edge_bits, method, None)?);
+                if let Some(what) = self.tune.filter(|&what| what != TuneName::None) {
+                    recipes.push(recipe(bits, self.edge_bits, method, Some(what))?);
+                }
             }
         }
         self.check_images(&recipes)?;

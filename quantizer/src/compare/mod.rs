@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fresnel_runtime::evaluation::LabelledPictures;
+use fresnel_runtime::format::manifest::RECIPE_TOML;
 use fresnel_runtime::format::{Container, encode, write};
 use fresnel_runtime::{Error, Model, Session, SessionOptions};
 
@@ -104,7 +105,7 @@ impl<'a> Comparer<'a> {
         Row {
             method: method(recipe).to_owned(),
             bits: recipe.bits,
-            tuned: false,
+            tuned: recipe.tuning.is_some(),
             settings,
             outcome: outcome.map_err(|error| error.to_string().replace('\n', " ")),
         }
@@ -121,10 +122,14 @@ impl<'a> Comparer<'a> {
         let calibration = self.calibration.map(Prepared::calibration);
         let finished = recipe.run(self.model, calibration, self.device, threads, &mut progress)?;
         let prepared = self.calibration.filter(|_| recipe.needs_information()).map(Prepared::time);
+        let tuning = finished.tuning.as_ref().map_or(0.0, |report| report.seconds);
         let seconds = recipe.bits.codes().map(|_| {
-            finished.seconds.iter().sum::<f64>() + prepared.unwrap_or_default().as_secs_f64()
+            let prepared = prepared.unwrap_or_default().as_secs_f64();
+            prepared + finished.seconds.iter().sum::<f64>() + tuning
         });
-        settings.clone_from(&finished.parts.recipe);
+        // The same settings once more, as a text of many lines.
+        let pairs = finished.parts.recipe.iter().filter(|(key, _)| key != RECIPE_TOML);
+        settings.extend(pairs.cloned());
         if let Some((folder, force)) = self.keep {
             let path = folder.join(model_file(self.model, recipe));
             write(&path, force, &finished.parts, &finished.tensors)?;
@@ -175,7 +180,9 @@ pub fn model_file(model: &FloatModel, recipe: &Recipe) -> PathBuf {
     // A name from the hub may carry any tag.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let architecture = model.config.architecture.replace(|c| !plain(c), "_");
-    PathBuf::from(format!("{architecture}_{}_{}bit.fresnel", method(recipe), recipe.bits))
+    let tuned = if recipe.tuning.is_some() { "_tuned" } else { "" };
+    let method = method(recipe);
+    PathBuf::from(format!("{architecture}_{method}_{}bit{tuned}.fresnel", recipe.bits))
 }
 
 #[cfg(test)]
