@@ -147,7 +147,11 @@ impl Recipe {
             return Ok(Finished { parts, tensors, layers, tuning, seconds });
         };
         let divided = match (&self.tuning, images) {
-            (Some(tuning), Some(images)) => Some((tuning, tuning.divide(images)?)),
+            (Some(options), Some(images)) => {
+                let (training, held_back) = options.divide(images)?;
+                tuning::check(model, (&training, &held_back), options)?;
+                Some((options, (training, held_back)))
+            }
             _ => None,
         };
         let tokens = model.config.tokens() as usize;

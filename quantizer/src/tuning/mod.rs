@@ -213,6 +213,19 @@ pub fn tune(
     Ok(report)
 }
 
+/// Refuses what [`tune`] would refuse, before the model is quantized for it.
+///
+/// # Errors
+/// Where there is no image to learn from or to judge by, and for labels that do not fit the images
+/// or the classes.
+pub fn check(
+    model: &FloatModel,
+    (training, held_back): (&CalibrationImages, &CalibrationImages),
+    options: &TuningOptions,
+) -> Result<(), Error> {
+    Labels::check(model, training.len(), held_back.len(), options).map(|_| ())
+}
+
 /// The labels of both parts of the images, where there are labels.
 struct Labels<'a> {
     training: Option<&'a [u32]>,
