@@ -229,3 +229,37 @@ fn the_gpu_chooses_the_same_codes_as_the_cpu() {
         }
     }
 }
+
+#[test]
+fn constants_are_searched_within_the_time_given() {
+    let bench = Bench::new();
+    let started = bench.quantize("short", &["--bits", "2", "--search", "0"]);
+    assert_eq!(started["trials"].as_array().map(Vec::len), Some(1), "no time for a second trial");
+    let report = bench.quantize("searched", &["--bits", "2", "--search"]);
+    let trials = report["trials"].as_array().expect("trials");
+    assert!(trials.len() > 1, "{trials:?}");
+    let divergence = |trial: &Value| trial["divergence"].as_f64().expect("a number");
+    let best = trials.iter().min_by(|a, b| divergence(a).total_cmp(&divergence(b)));
+    for (setting, value) in best.expect("a trial")["statistics"].as_object().expect("settings") {
+        assert_eq!(&report["recipe"][setting], value, "{setting}");
+    }
+    let model = fixture("tiny_variants/deit3_like");
+    let (model, output) = (model.to_str().expect("a path"), bench.text("never"));
+    for flag in [&["--search"][..], &["--cache", "folder"]] {
+        let rtn = ["quantize", model, "--bits", "2", "--method", "rtn", "-o", &output];
+        fresnel(&[&rtn, flag].concat()).assert_fails(2, &[flag[0], "rtn"]);
+    }
+}
+
+#[test]
+fn a_cache_spares_work_and_changes_nothing() {
+    let bench = Bench::new();
+    let cache = bench.text("cache");
+    bench.quantize("without", &["--bits", "2"]);
+    for name in ["filling", "reading"] {
+        bench.quantize(name, &["--bits", "2", "--cache", &cache]);
+        assert!(bytes(&bench.path("without")) == bytes(&bench.path(name)), "{name} the cache");
+    }
+    let folder = fs::read_dir(&cache).expect("a cache").next().expect("one model").expect("it");
+    assert!(folder.path().join("fisher.safetensors").is_file());
+}

@@ -18,10 +18,8 @@ use crate::compare::results::{Calibration, Comparison, Evaluation, Metric, Model
 use crate::compare::{Comparer, html, model_file, pictures, record, table};
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, FloatModel, Source};
-use crate::recipe::settings::{
-    CalibrationSettings, MethodName, MethodSettings, Settings, WidthSettings,
-};
-use crate::recipe::{Recipe, TuneName, TuningSettings};
+use crate::recipe::settings::{CalibrationSettings, Settings, WidthSettings};
+use crate::recipe::{MethodName, MethodSettings, Recipe, TuneName, TuningSettings};
 use crate::widths::StoredWidth;
 
 /// What `--output` writes.

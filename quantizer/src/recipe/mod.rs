@@ -3,6 +3,7 @@
 //! [`settings`] are what the user says, as flags or in a recipe file; a [`Recipe`] is complete, and
 //! [`text`] is how a file keeps it.
 
+pub mod method_settings;
 pub mod settings;
 pub mod text;
 pub mod tuning_settings;
@@ -31,6 +32,7 @@ use crate::size;
 use crate::tuning::{self, TuningOptions, TuningReport};
 use crate::widths::{LayerWidths, StoredWidth};
 
+pub use method_settings::{MethodName, MethodSettings};
 pub use settings::Settings;
 pub use text::Calibrated;
 pub use tuning_settings::{TuneName, TuningSettings};

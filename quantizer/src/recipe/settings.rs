@@ -6,16 +6,14 @@
 
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use fresnel_runtime::cli::Failure;
 use serde::Deserialize;
 
 use super::Recipe;
+use super::method_settings::{MethodName, MethodSettings};
 use super::tuning_settings::TuningSettings;
-use crate::algorithm::comq::ScaleRule;
-use crate::algorithm::gptq::RoundingOrder;
-use crate::algorithm::method::GptqOptions;
-use crate::algorithm::{CalibrateOn, Method, StatisticsOptions, beacon, beacon_plus, comq};
+use crate::algorithm::{CalibrateOn, StatisticsOptions};
 use crate::calibration::TokenWeights;
 use crate::device::DeviceChoice;
 use crate::layer_bits::LayerBits;
@@ -67,31 +65,6 @@ pub struct WidthSettings {
     pub edge_bits: Option<StoredWidth>,
 }
 
-/// How codes are chosen.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MethodSettings {
-    /// How codes are chosen [default: beacon-plus]
-    #[arg(long = "method", value_enum, value_name = "METHOD")]
-    pub name: Option<MethodName>,
-    /// Refinement sweeps K; iterations of comq [default: 6; beacon-plus and comq 4]
-    #[arg(long, value_name = "K")]
-    pub sweeps: Option<u32>,
-    /// GPTQ: round strong inputs first
-    #[arg(long, num_args = 0, default_missing_value = "true")]
-    pub act_order: Option<bool>,
-    /// Damping as a share of the mean diagonal of the Gram matrix [default: 0.01; beacon-plus 0.03]
-    #[arg(long, value_name = "D")]
-    pub damping: Option<f64>,
-    /// Symmetric levels instead of asymmetric ones
-    #[arg(long, num_args = 0, default_missing_value = "true")]
-    pub symmetric: Option<bool>,
-    /// COMQ: scale as a fixed multiple of the min-max scale, or `updated` by least squares after
-    /// every iteration [default: updated]
-    #[arg(long, value_name = "S")]
-    pub comq_scale: Option<ScaleRule>,
-}
-
 /// What the method's statistics are made of.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -124,46 +97,6 @@ pub struct CalibrationSettings {
     /// Where to calibrate and quantize [default: auto]
     #[arg(long, value_enum)]
     pub device: Option<DeviceChoice>,
-}
-
-/// Ways to choose codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MethodName {
-    /// Beacon's objective from better starts, real-valued offsets, statistics that look at what the
-    /// classifier reads: the most accurate
-    BeaconPlus,
-    /// Beacon (arXiv 2508.20293): finds each channel's scale by itself
-    Beacon,
-    /// GPTQ on the min-max grid
-    Gptq,
-    /// GPTQ on the grid whose scale Beacon finds
-    GptqStar,
-    /// COMQ: coordinate descent on a scale set by hand or updated
-    Comq,
-    /// Round to nearest on the min-max grid: needs no images
-    Rtn,
-}
-
-impl MethodName {
-    /// As the command line spells it.
-    pub fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// Whether a flag of this name means something to the method.
-    fn takes(self, flag: &str) -> bool {
-        match flag {
-            "--sweeps" => {
-                matches!(self, Self::Beacon | Self::BeaconPlus | Self::GptqStar | Self::Comq)
-            }
-            "--comq-scale" => self == Self::Comq,
-            "--symmetric" => matches!(self, Self::Beacon | Self::GptqStar | Self::Rtn),
-            "--act-order" => matches!(self, Self::Gptq | Self::GptqStar),
-            "--damping" => matches!(self, Self::Gptq | Self::GptqStar | Self::BeaconPlus),
-            _ => self != Self::Rtn,
-        }
-    }
 }
 
 impl Settings {
@@ -212,18 +145,10 @@ impl Settings {
                 ..recipe.widths
             }
         };
-        let (method, other) = (self.method, recipe.method);
         let (statistics, otherwise) = (self.statistics, recipe.statistics);
         Self {
             widths,
-            method: MethodSettings {
-                name: method.name.or(other.name),
-                sweeps: method.sweeps.or(other.sweeps),
-                act_order: method.act_order.or(other.act_order),
-                damping: method.damping.or(other.damping),
-                symmetric: method.symmetric.or(other.symmetric),
-                comq_scale: method.comq_scale.or(other.comq_scale),
-            },
+            method: self.method.over(recipe.method),
             statistics: StatisticsSettings {
                 error_correction: statistics.error_correction.or(otherwise.error_correction),
                 stream_correction: statistics.stream_correction.or(otherwise.stream_correction),
@@ -265,23 +190,12 @@ impl Settings {
         }
         let asked = self.method.name.unwrap_or(MethodName::BeaconPlus);
         let name = if float { MethodName::Rtn } else { asked };
-        for (given, flag) in [
-            (self.method.sweeps.is_some(), "--sweeps"),
-            (self.method.symmetric.is_some(), "--symmetric"),
-            (self.method.act_order.is_some(), "--act-order"),
-            (self.method.damping.is_some(), "--damping"),
-            (self.method.comq_scale.is_some(), "--comq-scale"),
-            (self.statistics.error_correction.is_some(), "--error-correction"),
-            (self.statistics.stream_correction.is_some(), "--stream-correction"),
-            (self.statistics.token_weights.is_some(), "--token-weights"),
-            (self.statistics.calibrate_on.is_some(), "--calibrate-on"),
-        ] {
-            if given && (float || !name.takes(flag)) {
-                return Err(Failure::usage(format!(
-                    "{flag} means nothing to --method {} at {bits} bit",
-                    asked.name()
-                )));
-            }
+        let mut given = self.method.given().chain(self.statistics.given());
+        if let Some(flag) = given.find(|flag| float || !name.takes(flag)) {
+            return Err(Failure::usage(format!(
+                "{flag} means nothing to --method {} at {bits} bit",
+                asked.name()
+            )));
         }
         let seed = self.calibration.seed.unwrap_or(0);
         let recipe = Recipe {
@@ -353,42 +267,19 @@ impl WidthSettings {
     }
 }
 
-impl MethodSettings {
-    fn method(&self, name: MethodName) -> Result<Method, Failure> {
-        if let Some(damping) = self.damping.filter(|damping| !(0.0..=10.0).contains(damping)) {
-            return Err(Failure::usage(format!(
-                "--damping {damping}: expected a number from 0 to 10"
-            )));
-        }
-        let symmetric = self.symmetric.unwrap_or(false);
-        let mut gptq = GptqOptions::default();
-        gptq.damping = self.damping.unwrap_or(gptq.damping);
-        if self.act_order.unwrap_or(false) {
-            gptq.order = RoundingOrder::DecreasingNorm;
-        }
-        let mut beacon = beacon::Options { symmetric, ..beacon::Options::default() };
-        beacon.sweeps = self.sweeps.unwrap_or(beacon.sweeps);
-        let mut plus = beacon_plus::Options::default();
-        plus.sweeps = self.sweeps.unwrap_or(plus.sweeps);
-        plus.damping = self.damping.unwrap_or(plus.damping);
-        let mut comq = comq::Options::default();
-        comq.iterations = self.sweeps.unwrap_or(comq.iterations);
-        comq.scale = self.comq_scale.unwrap_or(comq.scale);
-        if comq.iterations == 0 && name == MethodName::Comq {
-            return Err(Failure::usage("--sweeps 0: comq needs at least one iteration"));
-        }
-        Ok(match name {
-            MethodName::Comq => Method::Comq(comq),
-            MethodName::Rtn => Method::Rtn { symmetric },
-            MethodName::Gptq => Method::Gptq(gptq),
-            MethodName::GptqStar => Method::GptqStar(gptq, beacon),
-            MethodName::Beacon => Method::Beacon(beacon),
-            MethodName::BeaconPlus => Method::BeaconPlus(plus),
-        })
-    }
-}
-
 impl StatisticsSettings {
+    /// The flags of settings that are given.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.error_correction.is_some(), "--error-correction"),
+            (self.stream_correction.is_some(), "--stream-correction"),
+            (self.token_weights.is_some(), "--token-weights"),
+            (self.calibrate_on.is_some(), "--calibrate-on"),
+        ]
+        .into_iter()
+        .filter_map(|(given, flag)| given.then_some(flag))
+    }
+
     fn options(&self, name: MethodName, bits: StoredWidth) -> Result<StatisticsOptions, Failure> {
         let on_float = self.calibrate_on == Some(CalibrateOn::Float);
         let mut options = match (name, bits) {
