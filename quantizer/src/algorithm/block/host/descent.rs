@@ -4,6 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use fresnel_runtime::Error;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::Group;
 use crate::algorithm::block::{Decided, MINIMUM_GAIN, RefinementBlock};
@@ -36,10 +37,7 @@ pub(in crate::algorithm::block) fn refine(
             n: lanes(&n),
         };
         let target = columns(&target);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || descent.visit(&gram, &target),
-        );
+        Arch::new().dispatch(Visit { descent: &mut descent, gram: &gram, target: &target });
         Group { codes: descent.codes, s: descent.s, n: descent.n }
     }))
 }
@@ -52,6 +50,22 @@ struct Descent {
     codes: Vec<Lanes>,
     s: Lanes,
     n: Lanes,
+}
+
+/// [`Descent::visit`], compiled for each instruction set.
+struct Visit<'a> {
+    descent: &'a mut Descent,
+    gram: &'a [f32],
+    target: &'a [Lanes],
+}
+
+impl WithSimd for Visit<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.descent.visit(self.gram, self.target);
+    }
 }
 
 /// The levels of one coordinate, compared by their gains as fractions: no division per level.

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use fresnel_runtime::Error;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::Group;
 use crate::algorithm::block::{Decided, InitializationBlock, MINIMUM_GAIN};
@@ -44,10 +45,13 @@ pub(in crate::algorithm::block) fn initialize(
             n: lanes(&n),
         };
         let (weights, partial_target) = (columns(&weights), columns(&partial_target));
-        let codes = pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || path.follow(&gram, cross.as_deref(), &weights, &partial_target),
-        );
+        let codes = Arch::new().dispatch(Follow {
+            path: &mut path,
+            gram: &gram,
+            cross: cross.as_deref(),
+            weights: &weights,
+            partial_target: &partial_target,
+        });
         Group { codes, s: path.s, n: path.n }
     }))
 }
@@ -61,6 +65,24 @@ struct Path {
     e: Option<Vec<Lanes>>,
     s: Lanes,
     n: Lanes,
+}
+
+/// [`Path::follow`], compiled for each instruction set.
+struct Follow<'a> {
+    path: &'a mut Path,
+    gram: &'a [f32],
+    cross: Option<&'a [f32]>,
+    weights: &'a [Lanes],
+    partial_target: &'a [Lanes],
+}
+
+impl WithSimd for Follow<'_> {
+    type Output = Vec<Lanes>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<Lanes> {
+        self.path.follow(self.gram, self.cross, self.weights, self.partial_target)
+    }
 }
 
 impl Path {
