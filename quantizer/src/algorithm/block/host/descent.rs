@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::Group;
 use crate::algorithm::block::{Decided, MINIMUM_GAIN, RefinementBlock};
-use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
+use crate::algorithm::lanes::{LANES, Lanes, add_outer, gather, gather_row};
 use crate::device::{Device, read};
 
 /// Reconsiders the codes of one block.
@@ -63,8 +63,8 @@ impl WithSimd for Visit<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        self.descent.visit(self.gram, self.target);
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.descent.visit(simd, self.gram, self.target);
     }
 }
 
@@ -105,7 +105,7 @@ impl Scores {
 
 impl Descent {
     #[inline(always)]
-    fn visit(&mut self, gram: &[f32], target: &[Lanes]) {
+    fn visit<S: Simd>(&mut self, simd: S, gram: &[f32], target: &[Lanes]) {
         let rows = self.codes.len();
         for t in 0..rows {
             let energy = gram[t * rows + t];
@@ -129,12 +129,8 @@ impl Descent {
                 continue;
             }
             self.codes[t] = best;
-            for later in t + 1..rows {
-                let g = gram[later * rows + t];
-                for lane in 0..LANES {
-                    self.h[later][lane] += g * change[lane];
-                }
-            }
+            // The block of G is symmetric: its row t is column t.
+            add_outer(simd, &mut self.h[t + 1..], &gram[t * rows + t + 1..], &change);
         }
     }
 

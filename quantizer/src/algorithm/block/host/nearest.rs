@@ -8,7 +8,7 @@ use fresnel_runtime::Error;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::algorithm::block::DescentBlock;
-use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row, groups, merge};
+use crate::algorithm::lanes::{LANES, Lanes, add_outer, gather, gather_row, groups, merge};
 use crate::device::{Device, read};
 
 /// Moves each coordinate of one block to its best level, the others held fixed.
@@ -55,7 +55,7 @@ impl WithSimd for Nearest<'_> {
     type Output = Vec<Lanes>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<Lanes> {
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Lanes> {
         let Self { gram, mut residual, values, scale, zero, top } = self;
         let rows = values.len();
         let mut codes = Vec::with_capacity(rows);
@@ -69,12 +69,9 @@ impl WithSimd for Nearest<'_> {
                 code[lane] = ((best / scale[lane]).round_ties_even() + zero[lane]).clamp(0.0, top);
                 change[lane] = scale[lane] * (code[lane] - zero[lane]) - values[t][lane];
             }
-            for later in t + 1..rows {
-                let g = gram[later * rows + t];
-                for lane in 0..LANES {
-                    residual[later][lane] -= g * change[lane];
-                }
-            }
+            let correction = change.map(|change| -change);
+            // The block of G is symmetric: its row t is column t.
+            add_outer(simd, &mut residual[t + 1..], &gram[t * rows + t + 1..], &correction);
             codes.push(code);
         }
         codes

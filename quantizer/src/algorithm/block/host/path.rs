@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::Group;
 use crate::algorithm::block::{Decided, InitializationBlock, MINIMUM_GAIN};
-use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
+use crate::algorithm::lanes::{LANES, Lanes, add_outer, gather, gather_row};
 use crate::device::{Device, read};
 
 /// Below any gain that a level can have.
@@ -80,15 +80,16 @@ impl WithSimd for Follow<'_> {
     type Output = Vec<Lanes>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<Lanes> {
-        self.path.follow(self.gram, self.cross, self.weights, self.partial_target)
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Lanes> {
+        self.path.follow(simd, self.gram, self.cross, self.weights, self.partial_target)
     }
 }
 
 impl Path {
     #[inline(always)]
-    fn follow(
+    fn follow<S: Simd>(
         &mut self,
+        simd: S,
         gram: &[f32],
         cross: Option<&[f32]>,
         weights: &[Lanes],
@@ -110,19 +111,10 @@ impl Path {
                 self.s[lane] += q[lane] * partial_target[t][lane];
                 self.n[lane] += q[lane] * (2.0 * h[lane] + q[lane] * energy);
             }
-            for later in t + 1..rows {
-                let g = gram[later * rows + t];
-                for lane in 0..LANES {
-                    self.h[later][lane] += g * q[lane];
-                }
-            }
+            // The block of G is symmetric: its row t is column t.
+            add_outer(simd, &mut self.h[t + 1..], &gram[t * rows + t + 1..], &q);
             if let (Some(e), Some(cross)) = (&mut self.e, cross) {
-                for later in t + 1..rows {
-                    let m = cross[t * rows + later];
-                    for lane in 0..LANES {
-                        e[later][lane] += m * q[lane];
-                    }
-                }
+                add_outer(simd, &mut e[t + 1..], &cross[t * rows + t + 1..], &q);
             }
             codes.push(code);
         }

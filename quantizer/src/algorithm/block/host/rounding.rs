@@ -7,7 +7,7 @@ use fresnel_runtime::Error;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::algorithm::block::{Rounded, RoundingBlock};
-use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row, groups, merge};
+use crate::algorithm::lanes::{LANES, Lanes, add_outer, gather, gather_row, groups, merge};
 use crate::device::{Device, read};
 
 /// Rounds the coordinates of one block, each making up for the errors of those before it.
@@ -55,7 +55,7 @@ impl WithSimd for Rounding<'_> {
     type Output = Vec<Lanes>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<Lanes> {
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Lanes> {
         let Self { values, upper, scale, zero, top } = self;
         let rows = values.len();
         let mut codes = Vec::with_capacity(rows);
@@ -68,12 +68,8 @@ impl WithSimd for Rounding<'_> {
                 code[lane] = (value / scale[lane] + zero[lane]).round_ties_even().clamp(0.0, top);
                 error[lane] = (value - scale[lane] * (code[lane] - zero[lane])) / pivot;
             }
-            for later in t + 1..rows {
-                let factor = upper[t * rows + later];
-                for lane in 0..LANES {
-                    values[later][lane] -= factor * error[lane];
-                }
-            }
+            let correction = error.map(|error| -error);
+            add_outer(simd, &mut values[t + 1..], &upper[t * rows + t + 1..], &correction);
             values[t] = error;
             codes.push(code);
         }
