@@ -145,7 +145,11 @@ fn search(
 
     let start = Problem::new(device, statistics, weights, &alphabet, &orders.initialization);
     // The min-max scale of the asymmetric grid, whichever grid is used.
-    let min_max = Alphabet::asymmetric(weights, channels, levels).scale;
+    let min_max = if options.symmetric {
+        Alphabet::asymmetric(weights, channels, levels).scale
+    } else {
+        alphabet.scale.clone()
+    };
     let reference = options
         .reference_factor
         .map(|factor| if levels > FEW_LEVELS { 1.0 } else { factor })
