@@ -3,6 +3,8 @@
 //! A level is stored as its unsigned code `k = q + z`. The min-max scale `c0` only seeds the
 //! solvers: RTN and GPTQ keep it, Beacon finds its own and uses `c0` to break one tie.
 
+use std::ops::Range;
+
 /// Levels, reference scales and zero points of a layer's channels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alphabet {
@@ -70,6 +72,15 @@ impl Alphabet {
             Self::symmetric(weights, channels, levels)
         } else {
             Self::asymmetric(weights, channels, levels)
+        }
+    }
+
+    /// The grid of some of the channels.
+    pub fn part(&self, piece: Range<usize>) -> Self {
+        Self {
+            levels: self.levels,
+            scale: self.scale[piece.clone()].to_vec(),
+            zero: self.zero[piece].to_vec(),
         }
     }
 

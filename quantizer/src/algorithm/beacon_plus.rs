@@ -14,14 +14,15 @@
 //! Heavy-tailed layers decide the error of the whole model, so the scan reaches up to twice the
 //! typical scale and includes the min-max zero point, which keeps outlier weights on the grid.
 
+use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
 use super::QuantizedLinear;
 use super::alphabet::Alphabet;
-use super::beacon::ColumnOrder;
 use super::beacon::objective::{Problem, State};
 use super::beacon::refinement;
 use super::gptq::{RoundingOrder, Solver};
+use super::pieces;
 use crate::calibration::Statistics;
 use crate::device::{Device, read};
 use crate::linear_algebra::product;
@@ -100,7 +101,6 @@ pub fn solve(
     let deflated = damped.clone().deflated();
 
     let min_max = Alphabet::asymmetric(&narrow, channels, levels);
-    let order = ColumnOrder::Norm.orders(&damped).refinement;
     let gptq = Solver::new(device, &damped, RoundingOrder::DecreasingNorm, 0.0)?;
     // What GPTQ rounds: the least-squares weights for the target, the float ones if M = G.
     let targets = if damped.has_cross() {
@@ -109,48 +109,99 @@ pub fn solve(
     } else {
         narrow.clone()
     };
-    let scan = Problem::new(device, &deflated, &narrow, &min_max, &order);
-    let target = scan.target();
-    let mut best = Start::none(channels, weights.len());
-    for zero in [vec![f64::from(levels - 1) / 2.0; channels], min_max.zero.clone()] {
+    let problem = Problem::new(device, &deflated, &narrow, &min_max, gptq.order());
+    let parts = pieces::solve(device, channels, |piece| {
+        let alphabet = min_max.part(piece.clone());
+        let problem = problem.part(piece.clone(), &alphabet);
+        let target = problem.target();
+        let targets = gptq.upload(&pieces::columns(&targets, channels, &piece));
+        let best = scan(device, &problem, &gptq, &targets, &target)?;
+        improve(device, &problem, best, &target, options.sweeps)
+    })?;
+
+    let fit = Fit::new(device, &damped, weights, &narrow)?;
+    let join = |codes: fn(&Part) -> &[u8]| pieces::join(parts.iter().map(codes), inputs);
+    let (start_codes, codes) = (join(|part| &part.start_codes), join(|part| &part.codes));
+    let phases = parts.iter().map(|part| part.explained.len()).max().unwrap_or(0);
+    let relative_errors = (0..phases)
+        .map(|phase| {
+            // A part that stopped before stays as it is.
+            let own = |part: &Part| part.explained[phase.min(part.explained.len() - 1)].clone();
+            fit.relative_error(&parts.iter().flat_map(own).collect::<Vec<_>>())
+        })
+        .collect();
+    let (start_zero, scale): (Vec<_>, Vec<_>) =
+        parts.into_iter().map(|part| (part.start_zero, part.scale)).unzip();
+    let scale = scale.concat();
+    let offset = fit.offset(&codes, &scale);
+    Ok(Solution {
+        start_codes,
+        start_zero: start_zero.concat(),
+        codes,
+        scale,
+        offset,
+        relative_errors,
+    })
+}
+
+/// The answer for some of the channels.
+struct Part {
+    start_codes: Vec<u8>,
+    start_zero: Vec<f64>,
+    codes: Vec<u8>,
+    scale: Vec<f64>,
+    /// [`objective`] after the scan and after each sweep.
+    explained: Vec<Vec<f64>>,
+}
+
+/// The best start of each channel, its min-max grid being that of `problem`. `targets` are what GPTQ
+/// rounds and `target` is [`Problem::target`], both in the problem's order.
+fn scan(
+    device: &Device,
+    problem: &Problem,
+    gptq: &Solver,
+    targets: &Tensor<2>,
+    target: &Tensor<2>,
+) -> Result<Start, Error> {
+    let &Alphabet { levels, ref scale, ref zero } = problem.alphabet;
+    let mut best = Start::none(device, problem);
+    for zero in [&vec![f64::from(levels - 1) / 2.0; scale.len()], zero] {
         for factor in SCALE_FACTORS {
             let factor = typical_scale(levels) * factor;
-            let alphabet = Alphabet {
-                levels,
-                scale: min_max.scale.iter().map(|scale| scale * factor).collect(),
-                zero: zero.clone(),
-            };
-            let codes = gptq.codes(&targets, &alphabet)?;
-            let problem = scan.on(&alphabet);
-            let state = problem.state(problem.upload_codes(&codes), &target)?;
-            best.keep_better(&codes, &alphabet.zero, &objective(&state)?, channels);
+            let scale = scale.iter().map(|scale| scale * factor).collect();
+            let alphabet = Alphabet { levels, scale, zero: zero.clone() };
+            let codes = gptq.round(targets, &alphabet)?;
+            let state = problem.on(&alphabet).state(codes, target)?;
+            best.keep_better(device, &state, &alphabet.zero)?;
         }
     }
+    Ok(best)
+}
 
-    let alphabet = Alphabet { zero: best.zero.clone(), ..min_max.clone() };
-    let problem = scan.on(&alphabet);
-    let fit = Fit::new(device, &damped, weights, &narrow)?;
-    let mut state = problem.state(problem.upload_codes(&best.codes), &target)?;
-    let mut relative_errors = vec![fit.relative_error(&state)?];
-    for _ in 0..options.sweeps {
+/// Sweeps from the best starts, until none changes.
+fn improve(
+    device: &Device,
+    problem: &Problem,
+    best: Start,
+    target: &Tensor<2>,
+    sweeps: u32,
+) -> Result<Part, Error> {
+    let alphabet = Alphabet { zero: best.zero, ..problem.alphabet.clone() };
+    let problem = problem.on(&alphabet);
+    let start_codes = problem.to_layer_order(&read(best.codes.clone())?);
+    let mut state = problem.state(best.codes, target)?;
+    let mut explained = vec![objective(&state)?];
+    for _ in 0..sweeps {
         let (next, changed) = refinement::sweep(device, &problem, state)?;
-        state = problem.state(next, &target)?;
-        relative_errors.push(fit.relative_error(&state)?);
+        state = problem.state(next, target)?;
+        explained.push(objective(&state)?);
         if !changed {
             break;
         }
     }
     let scale = problem.optimal_scale(&state)?;
     let codes = problem.to_layer_order(&read(state.codes)?);
-    let offset = fit.offset(&codes, &scale);
-    Ok(Solution {
-        start_codes: best.codes,
-        start_zero: best.zero,
-        codes,
-        scale,
-        offset,
-        relative_errors,
-    })
+    Ok(Part { start_codes, start_zero: alphabet.zero, codes, scale, explained })
 }
 
 /// `s / sqrt(n)` per channel: the cosine up to the target's norm.
@@ -164,32 +215,39 @@ fn objective(state: &State) -> Result<Vec<f64>, Error> {
 
 /// The best start of each channel so far.
 struct Start {
-    codes: Vec<u8>,
+    /// N x C in the problem's order.
+    codes: Tensor<2>,
     zero: Vec<f64>,
     objective: Vec<f64>,
 }
 
 impl Start {
-    fn none(channels: usize, weights: usize) -> Self {
+    fn none(device: &Device, problem: &Problem) -> Self {
+        let channels = problem.alphabet.channels();
         Self {
-            codes: vec![0; weights],
+            codes: Tensor::zeros([problem.inputs(), channels], device.burn()),
             zero: vec![0.0; channels],
             objective: vec![f64::NEG_INFINITY; channels],
         }
     }
 
-    fn keep_better(&mut self, codes: &[u8], zero: &[f64], objective: &[f64], channels: usize) {
-        let better: Vec<bool> =
-            objective.iter().zip(&self.objective).map(|(new, old)| new > old).collect();
-        for channel in (0..channels).filter(|&channel| better[channel]) {
-            self.objective[channel] = objective[channel];
-            self.zero[channel] = zero[channel];
-        }
-        for (to, from) in self.codes.chunks_exact_mut(channels).zip(codes.chunks_exact(channels)) {
-            for channel in (0..channels).filter(|&channel| better[channel]) {
-                to[channel] = from[channel];
+    /// Takes the channels over that `state`, of codes with the zero points `zero`, does better.
+    fn keep_better(&mut self, device: &Device, state: &State, zero: &[f64]) -> Result<(), Error> {
+        let mut better = vec![0.0; zero.len()];
+        for (channel, objective) in objective(state)?.into_iter().enumerate() {
+            if objective > self.objective[channel] {
+                self.objective[channel] = objective;
+                self.zero[channel] = zero[channel];
+                better[channel] = 1.0;
             }
         }
+        if better.contains(&1.0) {
+            // Exact, since codes are small whole numbers.
+            let change = state.codes.clone() - self.codes.clone();
+            let better = device.matrix(better, 1, zero.len());
+            self.codes = self.codes.clone() + change * better;
+        }
+        Ok(())
     }
 }
 
@@ -244,8 +302,8 @@ impl Fit {
     }
 
     /// What scale and offset leave: `||X_t w||^2 - (1'b)^2/gamma - s^2/n`, over all channels.
-    fn relative_error(&self, state: &State) -> Result<f64, Error> {
-        let explained = objective(state)?;
+    /// `explained` is [`objective`].
+    fn relative_error(&self, explained: &[f64]) -> f64 {
         let left: f64 = (0..self.energy.len())
             .map(|channel| {
                 let constant =
@@ -254,6 +312,6 @@ impl Fit {
             })
             .sum();
         let total: f64 = self.energy.iter().sum();
-        Ok(if total > 0.0 { (left / total).sqrt() } else { 0.0 })
+        if total > 0.0 { (left / total).sqrt() } else { 0.0 }
     }
 }

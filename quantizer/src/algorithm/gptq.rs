@@ -12,6 +12,7 @@ use super::alphabet::Alphabet;
 use super::beacon::ColumnOrder;
 use super::block::{self, RoundingBlock, ranges};
 use super::lanes::on_pool;
+use super::pieces;
 use crate::calibration::Statistics;
 use crate::device::{Device, read};
 use crate::linear_algebra::CholeskyInverse;
@@ -93,16 +94,48 @@ impl Solver {
     /// # Errors
     /// Fails when the device fails.
     pub fn codes(&self, targets: &[f32], alphabet: &Alphabet) -> Result<Vec<u8>, Error> {
-        on_pool(|| self.round(targets, alphabet))
+        let (inputs, channels) = (self.order.len(), alphabet.channels());
+        let parts = on_pool(|| {
+            pieces::solve(&self.device, channels, |piece| {
+                let part = pieces::columns(targets, channels, &piece);
+                read(self.round(&self.upload(&part), &alphabet.part(piece))?)
+            })
+        })?;
+        let positions = pieces::join(parts.iter().map(Vec::as_slice), inputs);
+        let mut codes = vec![0_u8; inputs * channels];
+        for (&row, rounded) in self.order.iter().zip(positions.chunks_exact(channels)) {
+            let to = &mut codes[row * channels..][..channels];
+            // Codes are whole numbers in 0..=255.
+            to.iter_mut().zip(rounded).for_each(|(to, &code)| *to = code as u8);
+        }
+        Ok(codes)
     }
 
-    fn round(&self, targets: &[f32], alphabet: &Alphabet) -> Result<Vec<u8>, Error> {
-        let (inputs, channels) = (self.order.len(), alphabet.channels());
+    /// Position to coordinate: the order of rounding.
+    pub(super) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// Uploads targets (N x C row-major) in the order of rounding.
+    pub(super) fn upload(&self, targets: &[f32]) -> Tensor<2> {
+        let channels = targets.len() / self.order.len().max(1);
         let mut permuted = Vec::with_capacity(targets.len());
         for &row in &self.order {
             permuted.extend_from_slice(&targets[row * channels..][..channels]);
         }
-        let values = self.device.matrix(permuted, inputs, channels);
+        self.device.matrix(permuted, self.order.len(), channels)
+    }
+
+    /// Codes of `values` on `alphabet`, both N x C in the order of rounding.
+    ///
+    /// # Errors
+    /// Fails when the device fails.
+    pub(super) fn round(
+        &self,
+        values: &Tensor<2>,
+        alphabet: &Alphabet,
+    ) -> Result<Tensor<2>, Error> {
+        let (inputs, channels) = (self.order.len(), alphabet.channels());
         let row = |values: &[f64]| {
             let narrow = values.iter().map(|&value| value as f32).collect();
             self.device.matrix(narrow, 1, channels)
@@ -132,13 +165,6 @@ impl Solver {
             )?;
             errors = errors.slice_assign([start..end, 0..channels], rounded.errors);
             codes = codes.slice_assign([start..end, 0..channels], rounded.codes);
-        }
-        let positions = read(codes)?;
-        let mut codes = vec![0_u8; inputs * channels];
-        for (&row, rounded) in self.order.iter().zip(positions.chunks_exact(channels)) {
-            let to = &mut codes[row * channels..][..channels];
-            // Codes are whole numbers in 0..=255.
-            to.iter_mut().zip(rounded).for_each(|(to, &code)| *to = code as u8);
         }
         Ok(codes)
     }

@@ -1,6 +1,7 @@
 //! Channels in SIMD lanes, groups of lanes on threads: how solvers work through a block of
 //! coordinates on the host.
 
+use pulp::Simd;
 use rayon::prelude::*;
 
 /// Channels worked on together: one AVX-512 register of f32.
@@ -26,6 +27,21 @@ pub(super) fn gather(values: &[f32], channels: usize, first: usize) -> Vec<Lanes
 /// As [`gather`], for a matrix of one row.
 pub(super) fn gather_row(values: &[f32], channels: usize, first: usize) -> Lanes {
     gather(values, channels, first)[0]
+}
+
+/// Adds `factors[i]` times `lanes` to row i. Written with `pulp`'s vectors, since the compiler would
+/// gather across the rows instead.
+#[inline(always)]
+pub(super) fn add_outer<S: Simd>(simd: S, rows: &mut [Lanes], factors: &[f32], lanes: &Lanes) {
+    // LANES is a multiple of every vector's length, so nothing remains.
+    let (lanes, _) = S::as_simd_f32s(lanes);
+    for (row, &factor) in rows.iter_mut().zip(factors) {
+        let factor = simd.splat_f32s(factor);
+        let (row, _) = S::as_mut_simd_f32s(row);
+        for (value, &lanes) in row.iter_mut().zip(lanes) {
+            *value = simd.add_f32s(*value, simd.mul_f32s(factor, lanes));
+        }
+    }
 }
 
 /// Runs `work` on a thread of the pool: from there, handing out the groups of every block wakes no

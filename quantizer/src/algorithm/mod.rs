@@ -17,6 +17,7 @@ pub mod method;
 pub mod rtn;
 
 mod lanes;
+mod pieces;
 
 use burn::tensor::Tensor;
 

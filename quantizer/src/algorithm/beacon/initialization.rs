@@ -31,8 +31,7 @@ pub fn run(
     let reference = reference.map(|scale| device.matrix(scale, 1, channels));
     let partial_target = problem.cross_or_gram().clone().tril(0).matmul(problem.weights.clone());
 
-    let mut codes = Tensor::<2>::zeros([inputs, channels], device.burn());
-    let mut q = codes.clone();
+    let mut q = Tensor::<2>::zeros([inputs, channels], device.burn());
     let mut s = Tensor::<2>::zeros([1, channels], device.burn());
     let mut n = s.clone();
     for (start, end) in block::ranges(inputs) {
@@ -67,9 +66,9 @@ pub fn run(
             },
         )?;
         (s, n) = (decided.s, decided.n);
-        let block_q = decided.codes.clone() - problem.zero.clone();
-        codes = codes.slice_assign([start..end, 0..channels], decided.codes);
+        let block_q = decided.codes - problem.zero.clone();
         q = q.slice_assign([start..end, 0..channels], block_q);
     }
-    read(codes)
+    // Exact: zero points are halves of whole numbers.
+    read(q + problem.zero.clone())
 }

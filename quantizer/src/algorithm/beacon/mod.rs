@@ -23,6 +23,7 @@ pub use self::order::ColumnOrder;
 use super::QuantizedLinear;
 use super::alphabet::Alphabet;
 use super::lanes::on_pool;
+use super::pieces;
 use crate::calibration::Statistics;
 use crate::device::Device;
 
@@ -144,29 +145,68 @@ fn search(
 
     let start = Problem::new(device, statistics, weights, &alphabet, &orders.initialization);
     // The min-max scale of the asymmetric grid, whichever grid is used.
-    let min_max = Alphabet::asymmetric(weights, channels, levels).scale;
+    let min_max = if options.symmetric {
+        Alphabet::asymmetric(weights, channels, levels).scale
+    } else {
+        alphabet.scale.clone()
+    };
     let reference = options
         .reference_factor
         .map(|factor| if levels > FEW_LEVELS { 1.0 } else { factor })
-        .map(|factor| min_max.iter().map(|&scale| (factor * scale) as f32).collect());
-    let codes = initialization::run(device, &start, reference)?;
-    let codes = start.to_layer_order(&codes);
-    drop(start);
-
+        .map(|factor| min_max.iter().map(|&scale| (factor * scale) as f32).collect::<Vec<_>>());
     let problem = Problem::new(device, statistics, weights, &alphabet, &orders.refinement);
     let energy = statistics.target_energy(device, weights)?;
+    let parts = pieces::solve(device, channels, |piece| {
+        let alphabet = alphabet.part(piece.clone());
+        let reference = reference.as_ref().map(|scale| scale[piece.clone()].to_vec());
+        let start = start.part(piece.clone(), &alphabet);
+        let codes = start.to_layer_order(&initialization::run(device, &start, reference)?);
+        let problem = problem.part(piece.clone(), &alphabet);
+        improve(device, &problem, &codes, &energy[piece], options.sweeps)
+    })?;
+    let phases = parts.iter().map(|part| part.phases.len()).max().unwrap_or(0);
+    let phases = (0..phases).map(|phase| Part::join_phase(&parts, phase, inputs)).collect();
+    let scale = parts.into_iter().flat_map(|part| part.scale).collect();
+    drop((start, problem));
+    Ok(Solution { alphabet, phases, scale, energy })
+}
+
+/// The answer for some of the channels.
+struct Part {
+    phases: Vec<Phase>,
+    scale: Vec<f64>,
+}
+
+impl Part {
+    /// All parts after one phase; a part that stopped before stays as it is.
+    fn join_phase(parts: &[Self], phase: usize, inputs: usize) -> Phase {
+        let own = parts.iter().filter_map(|part| part.phases.get(phase).or(part.phases.last()));
+        Phase {
+            codes: pieces::join(own.clone().map(|phase| phase.codes.as_slice()), inputs),
+            cosine: own.flat_map(|phase| &phase.cosine).copied().collect(),
+        }
+    }
+}
+
+/// Sweeps over `codes` (N x C in the layer's order) until none changes; `energy` is `||X_t w||^2`.
+fn improve(
+    device: &Device,
+    problem: &Problem,
+    codes: &[u8],
+    energy: &[f64],
+    sweeps: u32,
+) -> Result<Part, Error> {
     let target = problem.target();
     let mut phases = Vec::new();
-    let mut state = problem.state(problem.upload_codes(&codes), &target)?;
-    phases.push(problem.phase(&state, &energy)?);
-    for _ in 0..options.sweeps {
-        let (next, changed) = refinement::sweep(device, &problem, state)?;
+    let mut state = problem.state(problem.upload_codes(codes), &target)?;
+    phases.push(problem.phase(&state, energy)?);
+    for _ in 0..sweeps {
+        let (next, changed) = refinement::sweep(device, problem, state)?;
         state = problem.state(next, &target)?;
-        phases.push(problem.phase(&state, &energy)?);
+        phases.push(problem.phase(&state, energy)?);
         if !changed {
             break;
         }
     }
-    let scale = problem.optimal_scale(&state)?;
-    Ok(Solution { alphabet, phases, scale, energy })
+    Ok(Part { phases, scale: problem.optimal_scale(&state)? })
 }

@@ -5,6 +5,8 @@
 //! `||Xw||^2 - s^2/n`. Changing one code by `d` changes `s` by `d b_t` and `n` by
 //! `2 d h_t + d^2 G_tt`; only `h` needs a vector update.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use fresnel_runtime::Error;
 
@@ -91,8 +93,8 @@ impl<'a> Problem<'a> {
         for (position, &coordinate) in self.order.iter().enumerate() {
             let from = &codes[position * channels..][..channels];
             let to = &mut natural[coordinate * channels..][..channels];
-            // Codes are whole numbers in 0..=255.
-            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from as u8);
+            // Codes are whole numbers in 0..=255; by way of i32 the conversion is vectorised.
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from as i32 as u8);
         }
         natural
     }
@@ -111,6 +113,18 @@ impl<'a> Problem<'a> {
     /// `B = M W`, N x C: the same for all codes, so made once and given to [`Problem::state`].
     pub fn target(&self) -> Tensor<2> {
         self.cross_or_gram().clone().matmul(self.weights.clone())
+    }
+
+    /// The problem of some of the channels, whose grid is `alphabet`.
+    pub fn part<'b>(&self, piece: Range<usize>, alphabet: &'b Alphabet) -> Problem<'b>
+    where
+        'a: 'b,
+    {
+        let mut part = self.on(alphabet);
+        if piece.len() < self.alphabet.channels() {
+            part.weights = part.weights.narrow(1, piece.start, piece.len());
+        }
+        part
     }
 
     /// The same matrices with another alphabet.

@@ -4,10 +4,11 @@
 #![allow(clippy::needless_range_loop)]
 
 use fresnel_runtime::Error;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::Group;
 use crate::algorithm::block::{Decided, MINIMUM_GAIN, RefinementBlock};
-use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
+use crate::algorithm::lanes::{LANES, Lanes, add_outer, gather, gather_row};
 use crate::device::{Device, read};
 
 /// Reconsiders the codes of one block.
@@ -36,10 +37,7 @@ pub(in crate::algorithm::block) fn refine(
             n: lanes(&n),
         };
         let target = columns(&target);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || descent.visit(&gram, &target),
-        );
+        Arch::new().dispatch(Visit { descent: &mut descent, gram: &gram, target: &target });
         Group { codes: descent.codes, s: descent.s, n: descent.n }
     }))
 }
@@ -54,53 +52,38 @@ struct Descent {
     n: Lanes,
 }
 
-/// The levels of one coordinate, compared by their gains as fractions: no division per level.
-struct Scores {
-    before: Lanes,
-    /// `b / s`, so that `a = d b / s`.
-    alignment: Lanes,
-    /// `2 h / n` and `G_tt / n`, so that `r = d (2 h + d G_tt) / n`.
-    slope: Lanes,
-    curvature: Lanes,
-    /// The least `1 + r` of a vector that is not zero.
-    least: Lanes,
-    best: Lanes,
-    /// The best gain is `gain / divisor`.
-    gain: Lanes,
-    divisor: Lanes,
+/// [`Descent::visit`], compiled for each instruction set.
+struct Visit<'a> {
+    descent: &'a mut Descent,
+    gram: &'a [f32],
+    target: &'a [Lanes],
 }
 
-impl Scores {
-    /// Replaces the best level by `level` in the lanes where it gains more.
+impl WithSimd for Visit<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn consider(&mut self, level: &Lanes) {
-        for lane in 0..LANES {
-            let d = level[lane] - self.before[lane];
-            let a = d * self.alignment[lane];
-            let r = d * (self.slope[lane] + d * self.curvature[lane]);
-            let (gain, divisor) = (a * (2.0 + a) - r, 1.0 + r);
-            let better = (1.0 + a > 0.0)
-                & (divisor > self.least[lane])
-                & (gain * self.divisor[lane] > self.gain[lane] * divisor);
-            self.best[lane] = if better { level[lane] } else { self.best[lane] };
-            self.gain[lane] = if better { gain } else { self.gain[lane] };
-            self.divisor[lane] = if better { divisor } else { self.divisor[lane] };
-        }
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.descent.visit(simd, self.gram, self.target);
     }
 }
 
+/// All levels of a short alphabet.
+const FEW_LEVELS: [Lanes; 4] = [[0.0; LANES], [1.0; LANES], [2.0; LANES], [3.0; LANES]];
+
 impl Descent {
     #[inline(always)]
-    fn visit(&mut self, gram: &[f32], target: &[Lanes]) {
+    fn visit<S: Simd>(&mut self, simd: S, gram: &[f32], target: &[Lanes]) {
         let rows = self.codes.len();
         for t in 0..rows {
             let energy = gram[t * rows + t];
             let h = self.h[t];
             let before = self.codes[t];
-            let best = if self.levels <= 4 {
-                self.best_of_all(energy, &h, &before, &target[t])
+            let best = if let Some(all) = FEW_LEVELS.get(..self.levels as usize) {
+                self.best_of(simd, all, energy, &h, &before, &target[t])
             } else {
-                self.best_of_neighbours(energy, &h, &before, &target[t])
+                let neighbours = self.neighbours(energy, &h, &before, &target[t]);
+                self.best_of(simd, &neighbours, energy, &h, &before, &target[t])
             };
             let best = self.with_direct_choices(best, energy, &h, &before, &target[t]);
             let mut change = [0.0; LANES];
@@ -115,51 +98,72 @@ impl Descent {
                 continue;
             }
             self.codes[t] = best;
-            for later in t + 1..rows {
-                let g = gram[later * rows + t];
-                for lane in 0..LANES {
-                    self.h[later][lane] += g * change[lane];
-                }
+            // The block of G is symmetric: its row t is column t.
+            add_outer(simd, &mut self.h[t + 1..], &gram[t * rows + t + 1..], &change);
+        }
+    }
+
+    /// The candidate that gains most over `before`. Gains are compared as fractions, so that no
+    /// candidate costs a division; written with `pulp`'s vectors, since the compiler would keep the
+    /// best ones in memory between candidates.
+    #[inline(always)]
+    fn best_of<S: Simd>(
+        &self,
+        simd: S,
+        candidates: &[Lanes],
+        energy: f32,
+        h: &Lanes,
+        before: &Lanes,
+        target: &Lanes,
+    ) -> Lanes {
+        let mut chosen = *before;
+        // LANES is a multiple of every vector's length, so nothing remains.
+        let vectors = |lanes| S::as_simd_f32s(lanes).0;
+        let (s, n, h) = (vectors(&self.s), vectors(&self.n), vectors(h));
+        let (before, target) = (vectors(before), vectors(target));
+        let (one, two, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(2.0), simd.splat_f32s(0.0));
+        for (v, chosen) in S::as_mut_simd_f32s(&mut chosen).0.iter_mut().enumerate() {
+            let inverse = simd.div_f32s(one, n[v]);
+            // `a = d b / s` and `r = d (2 h + d G_tt) / n`.
+            let alignment = simd.div_f32s(target[v], s[v]);
+            let slope = simd.mul_f32s(simd.mul_f32s(two, h[v]), inverse);
+            let curvature = simd.mul_f32s(simd.splat_f32s(energy), inverse);
+            // The least `1 + r` of a vector that is not zero.
+            let least = simd.mul_f32s(simd.splat_f32s(self.zero_energy), inverse);
+            let mut best = before[v];
+            // The best gain is `best_gain / best_divisor`.
+            let mut best_gain = simd.splat_f32s(MINIMUM_GAIN);
+            let mut best_divisor = one;
+            for candidate in candidates {
+                let level = S::as_simd_f32s(candidate).0[v];
+                let d = simd.sub_f32s(level, before[v]);
+                let a = simd.mul_f32s(d, alignment);
+                let r = simd.mul_f32s(d, simd.add_f32s(slope, simd.mul_f32s(d, curvature)));
+                let gain = simd.sub_f32s(simd.mul_f32s(a, simd.add_f32s(two, a)), r);
+                let divisor = simd.add_f32s(one, r);
+                let better = simd.and_m32s(
+                    simd.and_m32s(
+                        simd.less_than_f32s(zero, simd.add_f32s(one, a)),
+                        simd.less_than_f32s(least, divisor),
+                    ),
+                    simd.less_than_f32s(
+                        simd.mul_f32s(best_gain, divisor),
+                        simd.mul_f32s(gain, best_divisor),
+                    ),
+                );
+                best = simd.select_f32s(better, level, best);
+                best_gain = simd.select_f32s(better, gain, best_gain);
+                best_divisor = simd.select_f32s(better, divisor, best_divisor);
             }
+            *chosen = best;
         }
-    }
-
-    /// What every candidate of one coordinate is scored against.
-    #[inline(always)]
-    fn scores(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> Scores {
-        let mut scores = Scores {
-            before: *before,
-            alignment: [0.0; LANES],
-            slope: [0.0; LANES],
-            curvature: [0.0; LANES],
-            least: [0.0; LANES],
-            best: *before,
-            gain: [MINIMUM_GAIN; LANES],
-            divisor: [1.0; LANES],
-        };
-        for lane in 0..LANES {
-            let inverse = 1.0 / self.n[lane];
-            scores.alignment[lane] = target[lane] / self.s[lane];
-            scores.slope[lane] = 2.0 * h[lane] * inverse;
-            scores.curvature[lane] = energy * inverse;
-            scores.least[lane] = self.zero_energy * inverse;
-        }
-        scores
-    }
-
-    #[inline(always)]
-    fn best_of_all(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> Lanes {
-        let mut scores = self.scores(energy, h, before, target);
-        for level in 0..self.levels {
-            scores.consider(&[level as f32; LANES]);
-        }
-        scores.best
+        chosen
     }
 
     /// The cosine has one stationary point along a coordinate, a maximum if the denominator is
     /// positive, so the best level is one of its two neighbours (or a bound).
     #[inline(always)]
-    fn best_of_neighbours(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> Lanes {
+    fn neighbours(&self, energy: f32, h: &Lanes, before: &Lanes, target: &Lanes) -> [Lanes; 2] {
         let top = (self.levels - 1) as f32;
         let mut below = [0.0; LANES];
         let mut above = [0.0; LANES];
@@ -176,10 +180,7 @@ impl Descent {
             below[lane] = (before[lane] + step).clamp(0.0, top).floor();
             above[lane] = (below[lane] + 1.0).min(top);
         }
-        let mut scores = self.scores(energy, h, before, target);
-        scores.consider(&below);
-        scores.consider(&above);
-        scores.best
+        [below, above]
     }
 
     /// Lanes whose vector is zero or points away from the target are scored by the cosine itself.

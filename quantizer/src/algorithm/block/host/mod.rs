@@ -1,7 +1,9 @@
 //! Blocks on the host's cores: a long chain of tiny steps but a few per cent of the arithmetic.
 //!
 //! The loops are plain arrays that the compiler vectorises; `pulp` compiles them for the instruction
-//! sets that the host may have and picks one at run time.
+//! sets that the host may have and picks one at run time. Each is a type that implements
+//! `pulp::WithSimd` and no closure: a closure is called through a function that the compiler keeps
+//! apart, for the least instruction set, once more than one caller shares it.
 
 pub(super) mod descent;
 pub(super) mod nearest;

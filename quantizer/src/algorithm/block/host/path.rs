@@ -4,10 +4,11 @@
 #![allow(clippy::needless_range_loop)]
 
 use fresnel_runtime::Error;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::Group;
 use crate::algorithm::block::{Decided, InitializationBlock, MINIMUM_GAIN};
-use crate::algorithm::lanes::{LANES, Lanes, gather, gather_row};
+use crate::algorithm::lanes::{LANES, Lanes, add_outer, gather, gather_row};
 use crate::device::{Device, read};
 
 /// Below any gain that a level can have.
@@ -44,10 +45,13 @@ pub(in crate::algorithm::block) fn initialize(
             n: lanes(&n),
         };
         let (weights, partial_target) = (columns(&weights), columns(&partial_target));
-        let codes = pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || path.follow(&gram, cross.as_deref(), &weights, &partial_target),
-        );
+        let codes = Arch::new().dispatch(Follow {
+            path: &mut path,
+            gram: &gram,
+            cross: cross.as_deref(),
+            weights: &weights,
+            partial_target: &partial_target,
+        });
         Group { codes, s: path.s, n: path.n }
     }))
 }
@@ -63,10 +67,29 @@ struct Path {
     n: Lanes,
 }
 
+/// [`Path::follow`], compiled for each instruction set.
+struct Follow<'a> {
+    path: &'a mut Path,
+    gram: &'a [f32],
+    cross: Option<&'a [f32]>,
+    weights: &'a [Lanes],
+    partial_target: &'a [Lanes],
+}
+
+impl WithSimd for Follow<'_> {
+    type Output = Vec<Lanes>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Lanes> {
+        self.path.follow(simd, self.gram, self.cross, self.weights, self.partial_target)
+    }
+}
+
 impl Path {
     #[inline(always)]
-    fn follow(
+    fn follow<S: Simd>(
         &mut self,
+        simd: S,
         gram: &[f32],
         cross: Option<&[f32]>,
         weights: &[Lanes],
@@ -88,19 +111,10 @@ impl Path {
                 self.s[lane] += q[lane] * partial_target[t][lane];
                 self.n[lane] += q[lane] * (2.0 * h[lane] + q[lane] * energy);
             }
-            for later in t + 1..rows {
-                let g = gram[later * rows + t];
-                for lane in 0..LANES {
-                    self.h[later][lane] += g * q[lane];
-                }
-            }
+            // The block of G is symmetric: its row t is column t.
+            add_outer(simd, &mut self.h[t + 1..], &gram[t * rows + t + 1..], &q);
             if let (Some(e), Some(cross)) = (&mut self.e, cross) {
-                for later in t + 1..rows {
-                    let m = cross[t * rows + later];
-                    for lane in 0..LANES {
-                        e[later][lane] += m * q[lane];
-                    }
-                }
+                add_outer(simd, &mut e[t + 1..], &cross[t * rows + t + 1..], &q);
             }
             codes.push(code);
         }

@@ -4,9 +4,10 @@
 #![allow(clippy::needless_range_loop)]
 
 use fresnel_runtime::Error;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::algorithm::block::{Rounded, RoundingBlock};
-use crate::algorithm::lanes::{LANES, gather, gather_row, groups, merge};
+use crate::algorithm::lanes::{LANES, Lanes, add_outer, gather, gather_row, groups, merge};
 use crate::device::{Device, read};
 
 /// Rounds the coordinates of one block, each making up for the errors of those before it.
@@ -27,31 +28,8 @@ pub(in crate::algorithm::block) fn round(
         // Lanes past the last channel have scale 0 and are dropped in the end.
         let scale = gather_row(&scale, channels, first).map(|c| if c > 0.0 { c } else { 1.0 });
         let zero = gather_row(&zero, channels, first);
-        let mut codes = Vec::with_capacity(rows);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for t in 0..rows {
-                    let mut code = [0.0; LANES];
-                    let mut error = [0.0; LANES];
-                    let pivot = upper[t * rows + t];
-                    for lane in 0..LANES {
-                        let value = values[t][lane];
-                        code[lane] =
-                            (value / scale[lane] + zero[lane]).round_ties_even().clamp(0.0, top);
-                        error[lane] = (value - scale[lane] * (code[lane] - zero[lane])) / pivot;
-                    }
-                    for later in t + 1..rows {
-                        let factor = upper[t * rows + later];
-                        for lane in 0..LANES {
-                            values[later][lane] -= factor * error[lane];
-                        }
-                    }
-                    values[t] = error;
-                    codes.push(code);
-                }
-            },
-        );
+        let rounding = Rounding { values: &mut values, upper: &upper, scale, zero, top };
+        let codes = Arch::new().dispatch(rounding);
         (codes, values)
     })
     .into_iter()
@@ -60,4 +38,41 @@ pub(in crate::algorithm::block) fn round(
         codes: device.matrix(merge(&codes, channels), rows, channels),
         errors: device.matrix(merge(&errors, channels), rows, channels),
     })
+}
+
+/// One group of channels.
+struct Rounding<'a> {
+    /// Values before, errors after.
+    values: &'a mut [Lanes],
+    upper: &'a [f32],
+    scale: Lanes,
+    zero: Lanes,
+    top: f32,
+}
+
+impl WithSimd for Rounding<'_> {
+    /// Codes.
+    type Output = Vec<Lanes>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Lanes> {
+        let Self { values, upper, scale, zero, top } = self;
+        let rows = values.len();
+        let mut codes = Vec::with_capacity(rows);
+        for t in 0..rows {
+            let mut code = [0.0; LANES];
+            let mut error = [0.0; LANES];
+            let pivot = upper[t * rows + t];
+            for lane in 0..LANES {
+                let value = values[t][lane];
+                code[lane] = (value / scale[lane] + zero[lane]).round_ties_even().clamp(0.0, top);
+                error[lane] = (value - scale[lane] * (code[lane] - zero[lane])) / pivot;
+            }
+            let correction = error.map(|error| -error);
+            add_outer(simd, &mut values[t + 1..], &upper[t * rows + t + 1..], &correction);
+            values[t] = error;
+            codes.push(code);
+        }
+        codes
+    }
 }
