@@ -237,8 +237,10 @@ impl Method {
         }
         let grid = (layer.levels, self.symmetric());
         let compared = fallback::keep_better(device, &centred, &narrow, grid, linear)?;
-        if relative_errors.is_empty() || compared.rounded_channels > 0 {
-            relative_errors.push(compared.relative_error);
+        match relative_errors.last_mut() {
+            Some(last) if compared.rounded_channels > 0 => *last = compared.relative_error,
+            Some(_) => {}
+            None => relative_errors.push(compared.relative_error),
         }
         let (linear, rounded_channels) = (compared.linear, compared.rounded_channels);
         Ok(Answer { linear, relative_errors, rounded_channels })

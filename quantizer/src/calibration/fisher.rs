@@ -22,9 +22,6 @@ use crate::vit::{BlockLinear, Embedding, Vit};
 /// Labels drawn for each image.
 const SAMPLES: usize = 2;
 
-/// Images in one backward pass: bounds the activations that it keeps.
-const IMAGES: usize = 2;
-
 /// Draws the labels.
 const SEED: u64 = 0;
 
@@ -63,31 +60,29 @@ pub fn information(
     let device = device.autodiff();
     let vit = Vit::load(&device, model);
     let mut layers = vec![Vec::new(); config.depth as usize * BlockLinear::ALL.len()];
-    let mut pieces = Vec::new();
-    for batch in 0..walk.batches() {
-        let images = walk.streams()[batch].dims()[0] / tokens;
-        pieces.extend((0..images).step_by(IMAGES).map(|first| (batch, first, images)));
+    // One image in each backward pass, which keeps the activations of all blocks.
+    let mut places = Vec::with_capacity(images.len());
+    for (batch, stream) in walk.streams().iter().enumerate() {
+        places.extend((0..stream.dims()[0] / tokens).map(|image| (batch, image * tokens)));
     }
-    for start in (0..pieces.len()).step_by(device.lanes()) {
-        let end = (start + device.lanes()).min(pieces.len());
+    for start in (0..places.len()).step_by(device.lanes()) {
+        let end = (start + device.lanes()).min(places.len());
         let results = device.map(start..end, |index| {
-            let (batch, first, images) = pieces[index];
-            let images = IMAGES.min(images - first);
-            let stream = walk.streams()[batch].clone().narrow(0, first * tokens, images * tokens);
+            let (batch, first) = places[index];
+            let stream = walk.streams()[batch].clone().narrow(0, first, tokens);
             let random = ChaCha8Rng::seed_from_u64(SEED + index as u64);
-            Ok::<_, Error>((images, piece(&device, &vit, config, stream, random)?))
+            of_image(&device, &vit, config, stream, random)
         });
-        for result in results {
-            let (images, information) = result?;
-            layers.iter_mut().zip(information).for_each(|(layer, more)| layer.extend(more));
-            progress(images);
+        for information in results {
+            layers.iter_mut().zip(information?).for_each(|(layer, more)| layer.extend(more));
+            progress(1);
         }
     }
     Ok(Information { layers })
 }
 
-/// The information of one piece's tokens, layer by layer.
-fn piece(
+/// The information of one image's tokens, layer by layer.
+fn of_image(
     device: &Device,
     vit: &Vit,
     config: &VitConfig,
