@@ -1,15 +1,17 @@
 //! The forward pass on the CPU.
 //!
-//! Activations live in one arena of four buffers per session, each reused by every layer:
+//! Activations live in one arena per session, each part of it reused by every layer:
 //!
 //! ```text
 //! x       [tokens, dim]                   residual stream
-//! y       [tokens, dim]                   embedded patches; the stream's next value, then swapped with x
-//! narrow  [tokens, dim]                   normalised x; attention output
-//! wide    [tokens, max(3 dim, hidden)]    patches of pixels; query, key, value; hidden layer of the MLP
+//! y       [tokens, dim]                   embedded patches; the stream's next value
+//! narrow  [tokens, dim]                   attention output
+//! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP
+//! packed  [tokens, max(dim, hidden)]      left operand of the next product
 //! ```
 //!
-//! Bias, GELU, LayerScale and the residual are added in the matmuls' epilogues. A batch is cut into
+//! Patches and normalised tokens are made row by row as they are packed for the product that they go into
+//! ([`Rows`]). Bias, GELU, LayerScale and the residual are added in the matmuls' epilogues. A batch is cut into
 //! passes of a few images, so that memory is bounded whatever the batch and the buffers stay near the
 //! caches; an image's result does not depend on the pass that it falls into.
 //!
@@ -23,11 +25,9 @@
 use std::mem::swap;
 use std::sync::Arc;
 
-use fresnel_kernels::{
-    Arithmetic, Epilogue, Isa, Pool, QuantizedActivations, matmul_f32, matmul_int8, ops,
-};
+use fresnel_kernels::{Activations, Arithmetic, Epilogue, Isa, Patches, Pool, Rows, matmul, ops};
 
-use super::patches::{Sizes, assemble, gather, pool};
+use super::patches::{Sizes, assemble, pool};
 use crate::error::{Error, ErrorKind};
 use crate::model::Model;
 use crate::model::weights::{Block, Linear, Norm};
@@ -52,7 +52,7 @@ pub(super) struct Arena {
     y: Vec<f32>,
     narrow: Vec<f32>,
     wide: Vec<f32>,
-    quantized: QuantizedActivations,
+    packed: Activations,
 }
 
 impl Executor {
@@ -150,18 +150,15 @@ impl Executor {
     /// Pixels to tokens in `arena.x`.
     fn embed(&mut self, model: &Model, arithmetic: Arithmetic, images: &[f32], count: usize) {
         let Self { pool, arena, sizes, .. } = self;
-        let rows = count * sizes.patches;
-        let patches = &mut arena.wide[..rows * sizes.patch()];
-        let embedded = &mut arena.y[..rows * sizes.dim];
-        for (image, rows) in images
-            .chunks_exact(sizes.image())
-            .zip(patches.chunks_exact_mut(sizes.patches * sizes.patch()))
-        {
-            gather(sizes, image, rows);
-        }
-        let linear = &model.weights().patch_embed;
-        let mut multiply = Multiply { pool, arithmetic, quantized: &mut arena.quantized };
-        multiply.run(patches, rows, linear, Epilogue::default(), embedded);
+        let embedded = &mut arena.y[..count * sizes.patches * sizes.dim];
+        let rows = Rows::Patches(Patches {
+            images,
+            channels: sizes.channels,
+            image_size: [sizes.height, sizes.width],
+            patch_size: [sizes.patch_height, sizes.patch_width],
+        });
+        let mut multiply = Multiply { pool, arithmetic, packed: &mut arena.packed };
+        multiply.run(&rows, &model.weights().patch_embed, Epilogue::default(), embedded);
         for (embedded, x) in embedded
             .chunks_exact(sizes.patches * sizes.dim)
             .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
@@ -174,15 +171,14 @@ impl Executor {
     pub(super) fn block(&mut self, block: &Block, arithmetic: Arithmetic, count: usize) {
         let Self { pool, arena, sizes, .. } = self;
         let rows = count * sizes.tokens();
-        let Arena { x, y, narrow, wide, quantized } = arena;
+        let Arena { x, y, narrow, wide, packed } = arena;
         let stream = rows * sizes.dim;
         let (x_rows, y_rows) = (&mut x[..stream], &mut y[..stream]);
         let narrow = &mut narrow[..stream];
-        let mut multiply = Multiply { pool, arithmetic, quantized };
+        let mut multiply = Multiply { pool, arithmetic, packed };
 
-        normalize(pool, &block.norm1, x_rows, narrow);
         let qkv = &mut wide[..3 * stream];
-        multiply.run(narrow, rows, &block.qkv, Epilogue::default(), qkv);
+        multiply.run(&normalized(&block.norm1, x_rows), &block.qkv, Epilogue::default(), qkv);
         if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
             normalize_heads(sizes, q, k, qkv);
         }
@@ -193,18 +189,17 @@ impl Executor {
             residual: Some(x_rows),
             ..Epilogue::default()
         };
-        multiply.run(narrow, rows, &block.proj, epilogue, y_rows);
+        multiply.run(&plain(narrow, sizes.dim), &block.proj, epilogue, y_rows);
 
-        normalize(pool, &block.norm2, y_rows, narrow);
         let hidden = &mut wide[..rows * sizes.hidden];
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
-        multiply.run(narrow, rows, &block.fc1, epilogue, hidden);
+        multiply.run(&normalized(&block.norm2, y_rows), &block.fc1, epilogue, hidden);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_deref(),
             residual: Some(y_rows),
             ..Epilogue::default()
         };
-        multiply.run(hidden, rows, &block.fc2, epilogue, x_rows);
+        multiply.run(&plain(hidden, sizes.hidden), &block.fc2, epilogue, x_rows);
     }
 
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
@@ -216,13 +211,13 @@ impl Executor {
             swap(&mut self.arena.x, &mut self.arena.y);
         }
         let Self { pool: threads, arena, .. } = self;
-        let Arena { x, y, narrow, quantized, .. } = arena;
-        let mut multiply = Multiply { pool: threads, arithmetic, quantized };
+        let Arena { x, y, narrow, packed, .. } = arena;
+        let mut multiply = Multiply { pool: threads, arithmetic, packed };
         let images = || x.chunks_exact(sizes.tokens() * sizes.dim).take(count);
         let pooled = &mut narrow[..count * sizes.dim];
         let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
             Some(linear) => {
-                multiply.run(rows, count, linear, Epilogue::default(), out);
+                multiply.run(&plain(rows, sizes.dim), linear, Epilogue::default(), out);
             }
             None => out.copy_from_slice(rows),
         };
@@ -283,38 +278,33 @@ fn arena_lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
     let rows = sizes.tokens().checked_mul(images)?;
     let stream = rows.checked_mul(sizes.dim)?;
     let hidden = rows.checked_mul(sizes.hidden)?;
-    let patches = images.checked_mul(sizes.patches)?.checked_mul(sizes.patch())?;
-    let wide = stream.checked_mul(3)?.max(hidden).max(patches);
+    let wide = stream.checked_mul(3)?.max(hidden);
     // The second classifier of a distilled model writes its logits to `y`.
     let logits = images.checked_mul(sizes.outputs)?;
     Some([stream, stream.max(logits), stream, wide])
 }
 
-/// A linear layer in the chosen arithmetic.
+/// Linear layers in the chosen arithmetic.
 struct Multiply<'a> {
     pool: &'a Pool,
     arithmetic: Arithmetic,
-    quantized: &'a mut QuantizedActivations,
+    packed: &'a mut Activations,
 }
 
 impl Multiply<'_> {
-    fn run(
-        &mut self,
-        a: &[f32],
-        rows: usize,
-        linear: &Linear,
-        epilogue: Epilogue<'_>,
-        out: &mut [f32],
-    ) {
-        let weight = &linear.weight;
+    fn run(&mut self, rows: &Rows<'_>, linear: &Linear, epilogue: Epilogue<'_>, out: &mut [f32]) {
         let epilogue = Epilogue { bias: linear.bias.as_deref(), ..epilogue };
-        if self.arithmetic == Arithmetic::F32 || !weight.supports_int8() {
-            matmul_f32(self.pool, a, rows, weight, &epilogue, out);
-            return;
-        }
-        self.quantized.quantize_asymmetric(self.pool, a, rows, weight.in_features());
-        matmul_int8(self.pool, self.quantized, weight, &epilogue, out);
+        self.packed.pack(self.pool, linear.arithmetic(self.arithmetic), rows);
+        matmul(self.pool, self.packed, &linear.weight, &epilogue, out);
     }
+}
+
+fn plain(values: &[f32], columns: usize) -> Rows<'_> {
+    Rows::Plain { values, columns }
+}
+
+fn normalized<'a>(norm: &'a Norm, x: &'a [f32]) -> Rows<'a> {
+    Rows::Normalized { x, gamma: &norm.gamma, beta: &norm.beta, eps: norm.epsilon }
 }
 
 fn normalize(pool: &Pool, norm: &Norm, x: &[f32], out: &mut [f32]) {
