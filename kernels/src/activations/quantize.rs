@@ -4,7 +4,7 @@ use super::RowGrid;
 use crate::ops::{Extremes, round};
 
 /// Least step: a row of smaller numbers is a row of zeros. Its reciprocal is finite.
-const LEAST_SCALE: f32 = 1e-37;
+pub(crate) const LEAST_SCALE: f32 = 1e-37;
 
 /// Writes the codes of a row; the grid is that of [`Activations`](crate::Activations).
 #[inline(always)]

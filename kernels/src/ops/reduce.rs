@@ -87,6 +87,23 @@ pub(crate) fn maximum(values: &[f32]) -> f32 {
     fold(lanes, larger)
 }
 
+/// The largest magnitude; NaN or infinity where an element is.
+#[inline(always)]
+pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
+    let bits = |value: f32| value.to_bits() & 0x7fff_ffff;
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = u32::max(lanes[lane], bits(chunk[lane]));
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = u32::max(*lane, bits(value));
+    }
+    f32::from_bits(fold(lanes, u32::max))
+}
+
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
