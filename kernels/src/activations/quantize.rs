@@ -12,7 +12,7 @@ pub(super) fn quantize(row: &[f32], codes: &mut [i8]) -> RowGrid {
     let extremes = Extremes::of(row);
     let (low, high) = (extremes.low.min(0.0), extremes.high.max(0.0));
     let range = high - low;
-    if !extremes.are_finite() || !range.is_finite() {
+    if !extremes.finite || !range.is_finite() {
         codes.fill(0);
         return RowGrid { scale: f32::NAN, ..RowGrid::default() };
     }

@@ -260,11 +260,17 @@ impl Head<'_> {
         sums: &mut [i32],
     ) {
         let (tokens, dim) = (self.tile.rows, self.tile.columns);
-        let row = |token: usize, first: usize| {
-            let mut lanes = [0.0; LANES];
-            let count = LANES.min(dim - first);
-            lanes[..count].copy_from_slice(&self.values[token * self.stride + first..][..count]);
-            lanes
+        let row = |token: usize, first: usize| -> [f32; LANES] {
+            let row = &self.values[token * self.stride + first..];
+            match row.first_chunk::<LANES>() {
+                // Features of the next head, in lanes beyond the last feature, are never looked at.
+                Some(row) => *row,
+                None => {
+                    let mut lanes = [0.0; LANES];
+                    lanes[..row.len()].copy_from_slice(row);
+                    lanes
+                }
+            }
         };
         let per_panel = int8_words::<S>(tokens) * S::int8_words(Width::Eight) * LANES;
         let (scales, _) = scales.as_chunks_mut::<LANES>();
