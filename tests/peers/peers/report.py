@@ -64,10 +64,18 @@ def _baseline(results: list[Result]) -> Result | None:
 
 
 def _conditions(arguments: Arguments) -> str:
-    images = "1 image" if arguments.batch == 1 else f"{arguments.batch} images"
-    threads = "1 thread" if arguments.threads == 1 else f"{arguments.threads} threads"
-    turns = f"{arguments.rounds} rounds of {arguments.repetitions}"
-    return f"{ARCHITECTURES[arguments.model]}, {images}, {threads}, {turns}, {processor()}"
+    parts = [
+        ARCHITECTURES[arguments.model],
+        _count(arguments.batch, "image"),
+        _count(arguments.threads, "thread"),
+        f"{_count(arguments.rounds, 'round')} of {_count(arguments.repetitions, 'inference')}",
+        processor(),
+    ]
+    return ", ".join(parts)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _row(result: Result, baseline: Result | None) -> str:
