@@ -91,6 +91,6 @@ pub use arch::Isa;
 pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
 pub use matmul::{Arithmetic, Epilogue, matmul_f32, matmul_int8, matmul_int8_accumulators};
-pub use matrix::Matrix;
+pub use matrix::{Matrix, MatrixBuilder};
 pub use quantize::QuantizedActivations;
 pub use threads::Pool;
