@@ -30,8 +30,14 @@ pub(crate) fn fill(
     let sum = match width {
         Width::Ternary => convert(
             packed,
-            |bytes| ternary::widen(bytes).map(two::panel_word),
-            |words| words.into_iter().map(sum_of_two_bits).sum(),
+            ternary::panel_words,
+            |[a, b, c, d, e]| {
+                sum_of_two_bits(a)
+                    + sum_of_two_bits(b)
+                    + sum_of_two_bits(c)
+                    + sum_of_two_bits(d)
+                    + sum_of_two_bits(e)
+            },
             &mut words,
         ),
         Width::Two => convert(
@@ -42,11 +48,7 @@ pub(crate) fn fill(
         ),
         Width::Three => convert(
             packed,
-            |bytes: [u8; 12]| {
-                let word =
-                    |at| u32::from_le_bytes([at, at + 1, at + 2, at + 3].map(|at| bytes[at]));
-                three::panel_words([0, 4, 8].map(word))
-            },
+            three::panel_words,
             |[first, second, high]| {
                 sum_of_two_bits(first) + sum_of_two_bits(second) + 4 * sum_of_bits(high)
             },

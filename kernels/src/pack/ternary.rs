@@ -10,6 +10,8 @@
 //!
 //! 13 byte values stand for no `v`. A row whose length is no multiple of five is filled up with digits 0.
 
+use super::two;
+
 /// Codes per byte.
 pub(super) const GROUP: usize = 5;
 
@@ -46,8 +48,9 @@ const TWO_BITS: [u16; 256] = {
     while byte < 256 {
         let (mut rest, mut digit) = (byte as u32, 0);
         while digit < GROUP {
-            table[byte] |= (rest * 3 >> 8 << (2 * digit)) as u16;
-            rest = rest * 3 & 0xff;
+            let tripled = rest * 3;
+            table[byte] |= ((tripled >> 8) << (2 * digit)) as u16;
+            rest = tripled & 0xff;
             digit += 1;
         }
         byte += 1;
@@ -55,13 +58,19 @@ const TWO_BITS: [u16; 256] = {
     table
 };
 
-/// Sixteen bytes as the words that their 80 codes make at two bits, in the layout of [`two`](super::two).
+/// The five words of a panel that hold the 80 codes of sixteen bytes, at two bits each.
 #[inline(always)]
-pub(super) fn widen(packed: [u8; 16]) -> [u32; 5] {
+pub(super) fn panel_words(packed: [u8; 16]) -> [u32; 5] {
     let wide = |index: usize| u64::from(TWO_BITS[usize::from(packed[index])]);
     // Four bytes make 40 bits.
     let quarter =
         |index| wide(index) | wide(index + 1) << 10 | wide(index + 2) << 20 | wide(index + 3) << 30;
-    let [a, b, c, d] = [0, 4, 8, 12].map(quarter);
-    [a, a >> 32 | b << 8, b >> 24 | c << 16, c >> 16 | d << 24, d >> 8].map(|word| word as u32)
+    let (a, b, c, d) = (quarter(0), quarter(4), quarter(8), quarter(12));
+    [
+        two::panel_word(a as u32),
+        two::panel_word((a >> 32 | b << 8) as u32),
+        two::panel_word((b >> 24 | c << 16) as u32),
+        two::panel_word((c >> 16 | d << 24) as u32),
+        two::panel_word((d >> 8) as u32),
+    ]
 }

@@ -28,16 +28,14 @@ pub(super) fn decode(bytes: [u8; BYTES]) -> [u8; GROUP] {
     std::array::from_fn(|index| (bits >> (3 * index) & 7) as u8)
 }
 
-/// The three words of a panel that hold the 32 codes of `packed`, three words of canonical bytes: two words of low bits
-/// and one of high bits.
+/// The three words of a panel that hold the 32 codes of `packed`: two words of low bits and one of high bits.
 ///
 /// Of each eight codes, those of an even step `j` (see `panel.rs`) come to lie in the lower half of 64 bits and those of
 /// the odd one behind it in the upper half, a byte each, so that one operation serves eight codes.
 #[inline(always)]
-pub(super) fn panel_words(packed: [u32; 3]) -> [u32; 3] {
-    let [first, second, third] = packed;
-    let steps = [first, first >> 24 | second << 8, second >> 16 | third << 16, third >> 8];
-    let [a, b, c, d] = steps.map(spread);
+pub(super) fn panel_words(packed: [u8; 4 * BYTES]) -> [u32; 3] {
+    let eight = |at| u32::from_le_bytes([packed[at], packed[at + 1], packed[at + 2], 0]);
+    let (a, b, c, d) = (spread(eight(0)), spread(eight(3)), spread(eight(6)), spread(eight(9)));
     // A code takes three of the eight bits of its byte: two steps share one.
     let (ab, cd) = (a | b << 4, c | d << 4);
     // Where the halves come together, odd steps move up beside even ones.
@@ -52,10 +50,10 @@ pub(super) fn panel_words(packed: [u32; 3]) -> [u32; 3] {
     [low(ab), low(cd), (high | high >> 31) as u32]
 }
 
-/// The eight codes in the lower 24 bits, a byte each.
+/// The eight codes in 24 bits, a byte each.
 #[inline(always)]
 fn spread(bits: u32) -> u64 {
-    let codes = u64::from(bits & 0x00ff_ffff);
+    let codes = u64::from(bits);
     let codes = (codes | codes << 20) & 0x0000_0fff_0000_0fff;
     let codes = (codes | codes << 10) & 0x003f_003f_003f_003f;
     (codes | codes << 5) & 0x0707_0707_0707_0707
