@@ -1,6 +1,8 @@
 //! Resident weight matrices.
 
 mod builder;
+#[cfg(test)]
+mod tests;
 
 use half::f16;
 
