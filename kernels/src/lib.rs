@@ -26,6 +26,7 @@
 //! ```text
 //! pack      canonical bytes <-> codes                       safe code
 //! pack/panel  codes in the order of the registers            safe code, compiled per instruction set
+//! pack/lane   canonical bytes -> that order, by whole words  safe code
 //! matrix    panels, scales and offsets of one matrix        safe code
 //! matmul    loops, expansion, epilogue                      safe code, compiled per instruction set
 //! ops       layer norm, softmax, GELU, attention            safe code, compiled per instruction set

@@ -6,7 +6,9 @@ use std::path::Path;
 use super::aligned::AlignedBytes;
 use super::manifest::{Manifest, TensorEntry};
 use super::reader::{Contents, Reader};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 
 /// A file that has passed every check: its manifest and the data of its tensors.
 ///
@@ -52,17 +54,12 @@ impl Container {
     }
 
     fn read(mut reader: Reader<impl Read + Seek>) -> Result<Container, Error> {
-        let mut data = AlignedBytes::zeroed(reader.contents().data_len())?;
+        let mut data = AlignedBytes::with_room(reader.contents().data_len())?;
         for entry in reader.contents().manifest.tensors.clone() {
-            let missing = || {
-                Error::new(ErrorKind::Corrupt, "the tensor lies outside the data section")
-                    .at_tensor(&entry.name)
-            };
-            let mut at = usize::try_from(entry.offset).map_err(|_| missing())?;
+            let mut offset = entry.offset;
             reader.values(&entry.name, |piece| {
-                let end = at.saturating_add(piece.len());
-                data.as_mut_slice().get_mut(at..end).ok_or_else(missing)?.copy_from_slice(piece);
-                at = end;
+                data.put(offset, piece)?;
+                offset = offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
                 Ok(())
             })?;
         }
