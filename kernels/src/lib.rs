@@ -29,6 +29,7 @@
 //! ```text
 //! pack        canonical bytes <-> codes                      safe code
 //! pack/panel  codes in the order of the registers            safe code, compiled per instruction set
+//! pack/lane   canonical bytes -> that order, by whole words  safe code
 //! matrix      panels, scales and offsets of one matrix       safe code
 //! rows        where activations come from: numbers, layer normalisation, patches of pixels
 //! activations rows quantised or rounded, in the order of the registers
@@ -101,6 +102,6 @@ pub use arch::Isa;
 pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
 pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators};
-pub use matrix::Matrix;
+pub use matrix::{Matrix, MatrixBuilder};
 pub use rows::{Patches, Rows};
 pub use threads::Pool;
