@@ -2,7 +2,7 @@
 //!
 //! A weight is `scale[n] * k + offset[n]`: an unsigned code `k` of 1.58, 2, 3, 4 or 8 bit ([`Width`]), and one scale and one
 //! offset per output channel. This crate packs codes ([`pack`]), lays them out for the instructions of the machine
-//! ([`Matrix`]), multiplies them by activations without ever holding an expanded copy ([`matmul_f32`], [`matmul_int8`]), and
+//! ([`Matrix`]), multiplies them by activations without ever holding an expanded copy ([`matmul`]), and
 //! has the operations between the matmuls ([`ops`]). It knows no file, model or image.
 //!
 //! ```
