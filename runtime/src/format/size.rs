@@ -79,7 +79,7 @@ pub fn file_size_limit(parts: &ManifestParts, tensors: &[TensorEntry]) -> Result
 mod tests {
     use super::*;
     use crate::format::CodeWidth;
-    use crate::model::config::{Activation, Pooling};
+    use crate::format::tests::fixture;
 
     fn deit_base() -> VitConfig {
         VitConfig {
@@ -91,23 +91,10 @@ mod tests {
             depth: 12,
             num_heads: 12,
             mlp_hidden: 3072,
-            qkv_bias: true,
             proj_bias: true,
-            qk_norm: false,
-            class_token: true,
-            distillation_token: false,
-            register_tokens: 0,
-            position_embedding: true,
-            no_embed_class: false,
-            pre_norm: false,
             layer_scale: false,
-            final_norm: true,
-            fc_norm: false,
-            pooling: Pooling::Token,
-            pool_include_prefix: false,
-            activation: Activation::GeluErf,
-            norm_epsilon: 1e-6,
             num_classes: 1000,
+            ..fixture::config()
         }
     }
 
