@@ -71,6 +71,27 @@ fn a_checkpoint_that_is_missing_or_not_understood() {
 }
 
 #[test]
+fn preprocessing_that_no_image_survives() {
+    let scratch = checkpoint();
+    // Found in the configuration, before anything else is read.
+    scratch.write("model.safetensors", "no weights");
+    let good = scratch.bytes("config.json");
+    for (from, to, parts) in [
+        ("\"crop_pct\": 1.0", "\"crop_pct\": 1.5", ["crop_pct", "found 1.5"]),
+        ("\"crop_pct\": 1.0", "\"crop_pct\": 0", ["crop_pct", "found 0"]),
+        ("\"std\": [", "\"std\": 0, \"was\": [", ["std", "found 0"]),
+        ("\"mean\": [", "\"mean\": 1e9, \"was\": [", ["mean", "found 1000000000"]),
+    ] {
+        edit_config(&scratch, from, to);
+        let parts = [&["config.json"], &parts[..]].concat();
+        quantize(&scratch, &["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &parts);
+        quantize(&scratch, &["--bits", "2", "--dry-run"]).assert_fails(BAD_INPUT, &parts);
+        scratch.write("config.json", &good);
+    }
+    assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
+}
+
+#[test]
 fn weights_that_are_damaged_or_not_finite() {
     let scratch = checkpoint();
     let good = fs::read(scratch.path("model.safetensors")).expect("weights");
