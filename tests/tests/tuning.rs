@@ -106,6 +106,46 @@ fn tuning_works_without_a_data_aware_method_and_with_labels() {
 }
 
 #[test]
+fn a_dry_run_says_what_is_tuned_on_what() {
+    let pictures = pictures();
+    let model = fixture("tiny_variants/average_pool");
+    let model = model.to_str().expect("a UTF-8 path");
+    let dry = |extra: &[&str]| {
+        fresnel(
+            &[&["quantize", model, "--dry-run", "--bits", "2", "--method", "rtn"], extra].concat(),
+        )
+    };
+    let list = pictures.text("list.csv");
+    let labels = ["--tune", "norms", "--tune-labels", "--calib-count", "20"];
+    let plan = dry(&[&labels[..], &["--json"]].concat()).json();
+    assert_eq!(
+        (&plan["tuning"]["tune"], &plan["tuning"]["tune_targets"]),
+        (&"norms".into(), &"labels".into())
+    );
+    // The images' list changes nothing, except that its labels are looked at.
+    assert_eq!(dry(&[&labels[..], &["--json", "--calib", &list]].concat()).json(), plan);
+    let flags = [&["--method", "rtn"], &labels[..]].concat();
+    let report = quantize(&pictures, "average_pool", "real.fresnel", &flags).json();
+    assert!(number(&report["file_bytes"]) <= number(&plan["file_bytes"]), "{plan}");
+    for (setting, value) in plan["tuning"].as_object().expect("settings") {
+        assert_eq!(&report["recipe"][setting], value, "{setting}");
+    }
+
+    assert!(dry(&labels).success().contains("norms on the images' labels, at most 6 passes"));
+    assert!(dry(&["--tune", "all"]).success().contains("all on the float model's outputs"));
+    assert!(!dry(&[]).success().contains("tuned"));
+    assert!(dry(&["--json"]).json()["tuning"].is_null());
+
+    let folder = pictures.text("");
+    dry(&[&labels[..], &["--calib", &folder]].concat())
+        .assert_fails(USAGE, &["--tune-labels", "csv"]);
+    let far = pictures.write("far.csv", "file,label\n0.png,1\n1.png,99999\n");
+    let flags = ["--tune", "norms", "--tune-labels", "--calib", &far];
+    dry(&flags).assert_fails(BAD_INPUT, &["99999"]);
+    dry(&["--tune-labels"]).assert_fails(USAGE, &["--tune-labels needs --tune"]);
+}
+
+#[test]
 fn flags_that_make_no_sense_together_are_refused() {
     let pictures = pictures();
     let folder = pictures.text("");

@@ -21,6 +21,7 @@ use crate::import::{self, FloatModel, Source};
 use crate::mixed::{Budget, LayerSensitivity, MixedPrecision};
 use crate::recipe::{Finished, Recipe, Settings};
 use crate::search::{self, Subject, Trial};
+use crate::tuning::check;
 use report::Report;
 
 /// Quantize a timm Vision Transformer
@@ -137,6 +138,41 @@ impl QuantizeArgs {
         check_output(output, &inputs, self.force)
     }
 
+    /// The calibration images, where something is put into codes.
+    fn images(
+        &self,
+        settings: &Settings,
+        recipe: &Recipe,
+        model: &FloatModel,
+    ) -> Result<Option<CalibrationImages>, Failure> {
+        Ok(match &self.calib {
+            Some(source) if recipe.bits.codes().is_some() => Some(CalibrationImages::select(
+                source,
+                Selection { count: settings.calibration.images, seed: recipe.seed },
+                (&model.preprocessing, model.config.in_channels),
+                self.threads,
+            )?),
+            _ => None,
+        })
+    }
+
+    /// Gives the recipe the labels of `images`, where tuning learns from labels.
+    fn read_labels(
+        &self,
+        settings: &Settings,
+        recipe: &mut Recipe,
+        images: Option<&CalibrationImages>,
+    ) -> Result<(), Failure> {
+        if let (Some(tuning), true) = (&mut recipe.tuning, settings.tuning.on_labels()) {
+            tuning.labels = Some(match (&self.calib, images) {
+                (Some(calib), Some(images)) => tuning::labels(calib, images)?,
+                // A dry run without images: that there will be labels is all it needs.
+                _ => Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
     fn model(&self, source: &Source) -> Result<FloatModel, Failure> {
         let mut model = import::load(source)?;
         self.model.name_classes(&mut model)?;
@@ -161,6 +197,17 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
         Some(file) if !args.dry_run => file,
         _ => {
             let model = args.model(&source)?;
+            // Nothing else in a dry run depends on the images.
+            let images = if settings.tuning.on_labels() {
+                args.images(&settings, &recipe, &model)?
+            } else {
+                None
+            };
+            args.read_labels(&settings, &mut recipe, images.as_ref())?;
+            if let (Some(tuning), Some(images)) = (&recipe.tuning, &images) {
+                let (training, held_back) = tuning.divide(images)?;
+                check(&model, (&training, &held_back), tuning)?;
+            }
             return dry_run::dry_run(&output, &model, &settings, &recipe, mixed.as_ref());
         }
     };
@@ -171,21 +218,9 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let model = args.model(&source)?;
     // A pattern that matches nothing is found before the work.
     recipe.widths(&model.config)?;
-    let images = match &args.calib {
-        Some(source) if recipe.bits.codes().is_some() => Some(CalibrationImages::select(
-            source,
-            Selection { count: settings.calibration.images, seed: recipe.seed },
-            (&model.preprocessing, model.config.in_channels),
-            args.threads,
-        )?),
-        _ => None,
-    };
+    let images = args.images(&settings, &recipe, &model)?;
     args.check_output(file, &source, images.as_ref())?;
-    if let (Some(tuning), Some(calib), Some(images), true) =
-        (&mut recipe.tuning, &args.calib, &images, settings.tuning.on_labels())
-    {
-        tuning.labels = Some(tuning::labels(calib, images)?);
-    }
+    args.read_labels(&settings, &mut recipe, images.as_ref())?;
     if let Some(mixed) = &mixed {
         // So is a budget that nothing fits.
         let count = images.as_ref().map_or(0, CalibrationImages::len);
