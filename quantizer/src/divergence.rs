@@ -89,7 +89,8 @@ pub fn kullback_leibler(expected: &[f32], found: &[f32]) -> f64 {
     expected.iter().zip(&found).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
+/// Natural logarithms of the softmax of one row, in `f64`.
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let shifted = || logits.iter().map(|&logit| f64::from(logit) - f64::from(largest));
     let total = shifted().map(f64::exp).sum::<f64>().ln();

@@ -20,6 +20,7 @@ pub mod calibration;
 pub mod cli;
 pub mod compare;
 pub mod device;
+pub mod digest;
 pub mod digits;
 pub mod divergence;
 pub mod import;

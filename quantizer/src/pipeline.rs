@@ -199,11 +199,13 @@ impl Sequential<'_> {
         if let (true, Some(layer)) = (on_quantized, patch) {
             embedding.set_patch_weight(layer.linear.on_device(self.device));
         }
-        let mut walk = Walk::begin(self.device, &embedding, images, &mut *progress)?;
-        let mut float_walk = if self.statistics.needs_float_walk() {
-            Some(Walk::begin(self.device, &float_embedding, images, |_| {})?)
+        let (mut walk, mut float_walk) = if self.statistics.needs_float_walk() {
+            let embeddings = [&embedding, &float_embedding];
+            let [walk, float_walk] = Walk::begin(self.device, embeddings, images, &mut *progress)?;
+            (walk, Some(float_walk))
         } else {
-            None
+            let [walk] = Walk::begin(self.device, [&embedding], images, &mut *progress)?;
+            (walk, None)
         };
         let token_weights = self.statistics.token_weights.table(config, calibration.information)?;
         result.statistics_time += embedded.elapsed();

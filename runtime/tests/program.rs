@@ -1,15 +1,18 @@
 //! The program `fresnel-run` from outside: results, messages, exit codes, and files left alone.
 #![cfg(feature = "cli")]
 
+mod fixture;
+
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use fixture::deit_tiny;
 use fresnel_runtime::format::{
     CropMode, Encoding, Interpolation, ManifestParts, Preprocessing, TensorData, write,
 };
-use fresnel_runtime::model::config::{Activation, Pooling, VitConfig};
+use fresnel_runtime::model::config::VitConfig;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
@@ -20,28 +23,12 @@ fn config() -> VitConfig {
         architecture: "tiny".into(),
         image_size: [8, 8],
         patch_size: [4, 4],
-        in_channels: 3,
         embed_dim: 8,
         depth: 1,
         num_heads: 2,
         mlp_hidden: 16,
-        qkv_bias: true,
-        proj_bias: true,
-        qk_norm: false,
-        class_token: true,
-        distillation_token: false,
-        register_tokens: 0,
-        position_embedding: true,
-        no_embed_class: false,
-        pre_norm: false,
-        layer_scale: false,
-        final_norm: true,
-        fc_norm: false,
-        pooling: Pooling::Token,
-        pool_include_prefix: false,
-        activation: Activation::GeluErf,
-        norm_epsilon: 1e-6,
         num_classes: CLASSES as u32,
+        ..deit_tiny()
     }
 }
 

@@ -2,15 +2,18 @@
 //! 32-bit models in memory. They lie outside of the repository, in the folder that `FRESNEL_SHARED`
 //! names (by default `shared` beside the workspace); where there is none, the checks are skipped.
 
+mod fixture;
+
 use std::borrow::Cow;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use fixture::deit_tiny;
 use fresnel_runtime::format::{
     CropMode, Encoding, Interpolation, ManifestParts, Preprocessing, TensorData, encode,
 };
-use fresnel_runtime::model::config::{Activation, Pooling, VitConfig};
+use fresnel_runtime::model::config::VitConfig;
 use fresnel_runtime::{Compute, Model, Session, SessionOptions};
 use safetensors::{Dtype, SafeTensors};
 
@@ -29,37 +32,6 @@ fn models() -> Option<PathBuf> {
         return None;
     }
     Some(models)
-}
-
-/// DeiT-Tiny.
-fn deit_tiny() -> VitConfig {
-    VitConfig {
-        architecture: "deit_tiny_patch16_224".into(),
-        image_size: [224, 224],
-        patch_size: [16, 16],
-        in_channels: 3,
-        embed_dim: 192,
-        depth: 12,
-        num_heads: 3,
-        mlp_hidden: 768,
-        qkv_bias: true,
-        proj_bias: true,
-        qk_norm: false,
-        class_token: true,
-        distillation_token: false,
-        register_tokens: 0,
-        position_embedding: true,
-        no_embed_class: false,
-        pre_norm: false,
-        layer_scale: false,
-        final_norm: true,
-        fc_norm: false,
-        pooling: Pooling::Token,
-        pool_include_prefix: false,
-        activation: Activation::GeluErf,
-        norm_epsilon: 1e-6,
-        num_classes: 1000,
-    }
 }
 
 /// The sizes that the tiny variants share.

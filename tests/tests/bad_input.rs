@@ -4,130 +4,119 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fresnel_tests::fixture;
-use fresnel_tests::programs::{fresnel, run};
-use tempfile::TempDir;
+use fresnel_tests::programs::{Finished, fresnel, run};
+use fresnel_tests::scratch::Scratch;
 
 const USAGE: i32 = 2;
 const BAD_INPUT: i32 = 3;
 const IO: i32 = 4;
 
-/// A scratch folder with a checkpoint that tests may spoil, and a good model file.
-struct Scratch {
-    folder: TempDir,
+/// A scratch folder with a checkpoint that tests may spoil.
+fn checkpoint() -> Scratch {
+    let scratch = Scratch::new();
+    let source = fixture("tiny_variants/average_pool");
+    for name in ["model.safetensors", "config.json"] {
+        fs::copy(source.join(name), scratch.path(name)).expect("a copy");
+    }
+    scratch
 }
 
-impl Scratch {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let source = fixture("tiny_variants/average_pool");
-        for name in ["model.safetensors", "config.json"] {
-            fs::copy(source.join(name), folder.path().join(name)).expect("a copy");
-        }
-        Self { folder }
-    }
+fn quantize(scratch: &Scratch, extra: &[&str]) -> Finished {
+    let (model, output) = (scratch.text(""), scratch.text("out.fresnel"));
+    let mut arguments = vec!["quantize", &model, "-o", &output];
+    arguments.extend(extra);
+    fresnel(&arguments)
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
+fn good_model(scratch: &Scratch) -> PathBuf {
+    quantize(scratch, &["--bits", "4", "--method", "rtn"]).success();
+    scratch.path("out.fresnel")
+}
 
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("a UTF-8 path").to_owned()
-    }
-
-    fn quantize(&self, extra: &[&str]) -> fresnel_tests::programs::Finished {
-        let (model, output) = (self.text(""), self.text("out.fresnel"));
-        let mut arguments = vec!["quantize", &model, "-o", &output];
-        arguments.extend(extra);
-        fresnel(&arguments)
-    }
-
-    fn good_model(&self) -> PathBuf {
-        self.quantize(&["--bits", "4", "--method", "rtn"]).success();
-        self.path("out.fresnel")
-    }
-
-    fn edit_config(&self, from: &str, to: &str) {
-        let text = fs::read_to_string(self.path("config.json")).expect("a configuration");
-        assert!(text.contains(from), "{from} in {text}");
-        fs::write(self.path("config.json"), text.replace(from, to)).expect("written");
-    }
-
-    /// Everything in the folder that a failed run may have left behind.
-    fn entries(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.folder.path())
-            .expect("the folder")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
+fn edit_config(scratch: &Scratch, from: &str, to: &str) {
+    let text = fs::read_to_string(scratch.path("config.json")).expect("a configuration");
+    assert!(text.contains(from), "{from} in {text}");
+    scratch.write("config.json", text.replace(from, to));
 }
 
 #[test]
 fn a_checkpoint_that_is_missing_or_not_understood() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     let missing = scratch.text("nowhere");
     fresnel(&["quantize", &missing, "--bits", "2", "--method", "rtn", "-o", &scratch.text("o")])
         .assert_fails(IO, &["nowhere", "not found"]);
 
-    scratch.edit_config("vit_tiny_patch16_224", "resnet50");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    edit_config(&scratch, "vit_tiny_patch16_224", "resnet50");
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["resnet50", "expected one of"]);
-    scratch.edit_config("resnet50", "vit_tiny_patch16_224");
+    edit_config(&scratch, "resnet50", "vit_tiny_patch16_224");
 
-    scratch.edit_config("\"depth\": 2", "\"depth\": 3");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    edit_config(&scratch, "\"depth\": 2", "\"depth\": 3");
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["missing", "blocks.2.attn.qkv.weight", "blocks.2.norm1.bias"]);
-    scratch.edit_config("\"depth\": 3", "\"depth\": 1");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    edit_config(&scratch, "\"depth\": 3", "\"depth\": 1");
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["unexpected", "blocks.1.mlp.fc1.weight"]);
-    scratch.edit_config("\"depth\": 1", "\"depth\": 2, \"head_bias\": false");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    edit_config(&scratch, "\"depth\": 1", "\"depth\": 2, \"head_bias\": false");
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["head_bias", "not understood"]);
-    scratch.edit_config("\"depth\": 2, \"head_bias\": false", "\"depth\": \"two\"");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    edit_config(&scratch, "\"depth\": 2, \"head_bias\": false", "\"depth\": \"two\"");
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["depth", "two"]);
 
     fs::write(scratch.path("config.json"), "{").expect("written");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["config.json", "JSON"]);
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
 }
 
 #[test]
+fn preprocessing_that_no_image_survives() {
+    let scratch = checkpoint();
+    // Found in the configuration, before anything else is read.
+    scratch.write("model.safetensors", "no weights");
+    let good = scratch.bytes("config.json");
+    for (from, to, parts) in [
+        ("\"crop_pct\": 1.0", "\"crop_pct\": 1.5", ["crop_pct", "found 1.5"]),
+        ("\"crop_pct\": 1.0", "\"crop_pct\": 0", ["crop_pct", "found 0"]),
+        ("\"std\": [", "\"std\": 0, \"was\": [", ["std", "found 0"]),
+        ("\"mean\": [", "\"mean\": 1e9, \"was\": [", ["mean", "found 1000000000"]),
+    ] {
+        edit_config(&scratch, from, to);
+        let parts = [&["config.json"], &parts[..]].concat();
+        quantize(&scratch, &["--bits", "2", "--method", "rtn"]).assert_fails(BAD_INPUT, &parts);
+        quantize(&scratch, &["--bits", "2", "--dry-run"]).assert_fails(BAD_INPUT, &parts);
+        scratch.write("config.json", &good);
+    }
+    assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
+}
+
+#[test]
 fn weights_that_are_damaged_or_not_finite() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     let good = fs::read(scratch.path("model.safetensors")).expect("weights");
     fs::write(scratch.path("model.safetensors"), &good[..good.len() - 1]).expect("written");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["model.safetensors", "safetensors file"]);
 
     let mut spoiled = good;
     let end = spoiled.len();
     spoiled[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(scratch.path("model.safetensors"), spoiled).expect("written");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["expected finite weights", "NaN"]);
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
 }
 
 #[test]
 fn class_names_that_are_too_few() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     let names = scratch.path("names.txt");
     fs::write(&names, "cat\ndog\n").expect("written");
     let flags = ["--bits", "2", "--method", "rtn", "--class-names", &scratch.text("names.txt")];
-    scratch.quantize(&flags).assert_fails(BAD_INPUT, &["names.txt", "7 class names", "found 2"]);
+    quantize(&scratch, &flags).assert_fails(BAD_INPUT, &["names.txt", "7 class names", "found 2"]);
     fs::write(&names, "a\nb\nc\nd\ne\nf\ng\n").expect("written");
-    scratch.quantize(&flags).success();
+    quantize(&scratch, &flags).success();
     let picture = scratch.text("picture.png");
     image::RgbImage::new(8, 8).save(&picture).expect("a picture");
     let answer =
@@ -142,7 +131,7 @@ fn class_names_that_are_too_few() {
 
 #[test]
 fn flags_that_make_no_sense_together() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     let photos = scratch.text("photos");
     for (flags, part) in [
         (&["--bits", "2"][..], "--calib"),
@@ -170,21 +159,21 @@ fn flags_that_make_no_sense_together() {
             "--calibrate-on float",
         ),
     ] {
-        scratch.quantize(flags).assert_fails(USAGE, &[part]);
+        quantize(&scratch, flags).assert_fails(USAGE, &[part]);
     }
     assert_eq!(scratch.entries(), ["config.json", "model.safetensors"]);
 }
 
 #[test]
 fn calibration_images_that_are_none() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     let photos = scratch.path("photos");
     fs::create_dir(&photos).expect("a folder");
     let calibrate = |extra: &[&str]| {
         let photos = scratch.text("photos");
         let mut arguments = vec!["--bits", "2", "--device", "cpu", "--calib", &photos];
         arguments.extend(extra);
-        scratch.quantize(&arguments)
+        quantize(&scratch, &arguments)
     };
     calibrate(&[]).assert_fails(BAD_INPUT, &["photos"]);
     fs::write(photos.join("broken.jpg"), "this is no photograph").expect("written");
@@ -207,7 +196,7 @@ fn calibration_images_that_are_none() {
 
 #[test]
 fn a_calibration_image_is_never_the_output() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     let picture = scratch.text("picture.png");
     image::RgbImage::new(32, 32).save(&picture).expect("a picture");
     let before = fs::read(&picture).expect("a picture");
@@ -220,13 +209,12 @@ fn a_calibration_image_is_never_the_output() {
 
 #[test]
 fn an_output_that_exists_or_cannot_be_written() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     fs::write(scratch.path("out.fresnel"), "precious").expect("written");
-    scratch
-        .quantize(&["--bits", "2", "--method", "rtn"])
+    quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(IO, &["out.fresnel", "--force"]);
     assert_eq!(fs::read_to_string(scratch.path("out.fresnel")).expect("kept"), "precious");
-    scratch.quantize(&["--bits", "2", "--method", "rtn", "--force"]).success();
+    quantize(&scratch, &["--bits", "2", "--method", "rtn", "--force"]).success();
 
     fresnel(&[
         "quantize",
@@ -249,8 +237,8 @@ fn an_output_that_exists_or_cannot_be_written() {
 
 #[test]
 fn a_model_file_that_is_damaged() {
-    let scratch = Scratch::new();
-    let path = scratch.good_model();
+    let scratch = checkpoint();
+    let path = good_model(&scratch);
     let good = fs::read(&path).expect("a model");
     let damaged = scratch.path("damaged.fresnel");
     let text = scratch.text("damaged.fresnel");
@@ -284,8 +272,8 @@ fn a_model_file_that_is_damaged() {
 
 #[test]
 fn inputs_that_do_not_fit_the_model() {
-    let scratch = Scratch::new();
-    let model = scratch.good_model();
+    let scratch = checkpoint();
+    let model = good_model(&scratch);
     let model = model.to_str().expect("a path");
     let wrong = fixture("tiny_variants/deit3_like/reference.safetensors");
     fresnel(&[
@@ -307,7 +295,7 @@ fn inputs_that_do_not_fit_the_model() {
 
 #[test]
 fn failures_are_json_where_json_was_asked_for() {
-    let scratch = Scratch::new();
+    let scratch = checkpoint();
     let failed = fresnel(&["inspect", &scratch.text("absent.fresnel"), "--json"]);
     assert_eq!(failed.code, IO);
     let object: serde_json::Value = serde_json::from_str(&failed.stdout).expect("JSON");

@@ -112,8 +112,8 @@ fn the_gpu_chooses_the_same_codes_on_real_layers() {
     );
     let embedding = Embedding::load(&cpu, &model.weights, &model.config);
     let block = Block::load(&cpu, &model.weights, &model.config, 0);
-    let mut walk =
-        Walk::begin(&cpu, &embedding, &images.expect("images"), |_| {}).expect("streams");
+    let [mut walk] =
+        Walk::begin(&cpu, [&embedding], &images.expect("images"), |_| {}).expect("streams");
     let gathering = Gathering {
         error_correction: 0.0,
         token_weights: LayerWeights::default(),

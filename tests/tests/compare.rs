@@ -5,58 +5,43 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fresnel_tests::programs::{Finished, fresnel};
+use fresnel_tests::scratch::Scratch;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tempfile::TempDir;
 
 const USAGE: i32 = 2;
 const BAD_INPUT: i32 = 3;
 const IO: i32 = 4;
 
 /// A folder with digits as pictures: `calibration.csv` and `evaluation.csv` with labels.
-struct Bench {
-    scratch: TempDir,
+fn bench() -> Scratch {
+    let bench = Scratch::new();
+    for (name, count) in [("calibration", 24), ("evaluation", 120)] {
+        let bytes = fs::read(model().join(format!("{name}.safetensors"))).expect("digits");
+        let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let tensor = |name: &str| file.tensor(name).expect("a tensor").data().to_vec();
+        let (images, labels) = (tensor("images"), tensor("labels"));
+        let mut list = String::from("file,label\n");
+        for (index, (pixels, label)) in
+            images.chunks_exact(28 * 28).zip(labels).take(count).enumerate()
+        {
+            let digit = image::GrayImage::from_raw(28, 28, pixels.to_vec()).expect("a digit");
+            let file = format!("{name}_{index}.png");
+            digit.save(bench.path(&file)).expect("a picture");
+            list.push_str(&format!("{file},{label}\n"));
+        }
+        bench.write(&format!("{name}.csv"), list);
+    }
+    bench
 }
 
-impl Bench {
-    fn new() -> Self {
-        let bench = Self { scratch: tempfile::tempdir().expect("a scratch folder") };
-        for (name, count) in [("calibration", 24), ("evaluation", 120)] {
-            let bytes = fs::read(model().join(format!("{name}.safetensors"))).expect("digits");
-            let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-            let tensor = |name: &str| file.tensor(name).expect("a tensor").data().to_vec();
-            let (images, labels) = (tensor("images"), tensor("labels"));
-            let mut list = String::from("file,label\n");
-            for (index, (pixels, label)) in
-                images.chunks_exact(28 * 28).zip(labels).take(count).enumerate()
-            {
-                let digit = image::GrayImage::from_raw(28, 28, pixels.to_vec()).expect("a digit");
-                let file = format!("{name}_{index}.png");
-                digit.save(bench.path(&file)).expect("a picture");
-                list.push_str(&format!("{file},{label}\n"));
-            }
-            fs::write(bench.path(&format!("{name}.csv")), list).expect("a list");
-        }
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("a UTF-8 path").to_owned()
-    }
-
-    /// Runs `compare` on the digits model with the calibration images.
-    fn compare(&self, extra: &[&str]) -> Finished {
-        let (model, calibration) = (model(), self.text("calibration.csv"));
-        let model = model.to_str().expect("a UTF-8 path");
-        let mut arguments =
-            vec!["compare", model, "--device", "cpu", "--calib", calibration.as_str()];
-        arguments.extend(extra);
-        fresnel(&arguments)
-    }
+/// Runs `compare` on the digits model with the calibration images.
+fn compare(bench: &Scratch, extra: &[&str]) -> Finished {
+    let (model, calibration) = (model(), bench.text("calibration.csv"));
+    let model = model.to_str().expect("a UTF-8 path");
+    let mut arguments = vec!["compare", model, "--device", "cpu", "--calib", calibration.as_str()];
+    arguments.extend(extra);
+    fresnel(&arguments)
 }
 
 /// The checkpoint that the program carries.
@@ -77,7 +62,7 @@ fn read_csv(path: &Path) -> Vec<Vec<String>> {
 
 #[test]
 fn table_csv_json_and_page_agree_with_each_other_and_with_eval() {
-    let bench = Bench::new();
+    let bench = bench();
     let [output, models, data] =
         ["report", "models", "evaluation.csv"].map(|name| bench.text(name));
     let flags = [
@@ -92,7 +77,7 @@ fn table_csv_json_and_page_agree_with_each_other_and_with_eval() {
         "--keep-models",
         &models,
     ];
-    let table = bench.compare(&flags).success();
+    let table = compare(&bench, &flags).success();
     let json = read_json(&bench.path("report/compare.json"));
     let csv = read_csv(&bench.path("report/compare.csv"));
     let page = fs::read_to_string(bench.path("report/compare.html")).expect("a page");
@@ -178,8 +163,8 @@ fn table_csv_json_and_page_agree_with_each_other_and_with_eval() {
     assert!(fs::read(&kept).expect("kept") == fs::read(single).expect("single"), "{kept:?}");
 
     // Nothing is replaced without being told.
-    bench.compare(&flags).assert_fails(IO, &["compare.csv", "--force"]);
-    let forced = bench.compare(&[&flags[..], &["--force", "--json"]].concat()).json();
+    compare(&bench, &flags).assert_fails(IO, &["compare.csv", "--force"]);
+    let forced = compare(&bench, &[&flags[..], &["--force", "--json"]].concat()).json();
     let accuracies = |json: &Value| -> Vec<Value> {
         json["rows"].as_array().expect("rows").iter().map(|row| row["top1"].clone()).collect()
     };
@@ -188,9 +173,9 @@ fn table_csv_json_and_page_agree_with_each_other_and_with_eval() {
 
 #[test]
 fn without_labels_the_figures_are_agreement_and_say_so() {
-    let bench = Bench::new();
+    let bench = bench();
     let output = bench.text("report");
-    let table = bench.compare(&["--methods", "rtn", "--bits", "4", "-o", &output]).success();
+    let table = compare(&bench, &["--methods", "rtn", "--bits", "4", "-o", &output]).success();
     let json = read_json(&bench.path("report/compare.json"));
     assert_eq!((&json["metric"], &json["images"]), (&"agreement".into(), &24.into()));
     let float = &json["rows"][0];
@@ -204,7 +189,7 @@ fn without_labels_the_figures_are_agreement_and_say_so() {
 
 #[test]
 fn rounding_alone_needs_no_calibration() {
-    let bench = Bench::new();
+    let bench = bench();
     let (model, data) = (model(), bench.text("evaluation.csv"));
     let model = model.to_str().expect("a UTF-8 path");
     let json = fresnel(&[
@@ -227,12 +212,14 @@ fn rounding_alone_needs_no_calibration() {
 
 #[test]
 fn rows_that_fail_leave_the_others_and_an_exit_code() {
-    let bench = Bench::new();
+    let bench = bench();
     let [output, data] = ["report", "evaluation.csv"].map(|name| bench.text(name));
     // Found by quantization, as calibration images are read when they are needed.
     fs::write(bench.path("calibration_5.png"), b"no picture").expect("written");
-    let failed =
-        bench.compare(&["--methods", "rtn,beacon", "--bits", "2", "--data", &data, "-o", &output]);
+    let failed = compare(
+        &bench,
+        &["--methods", "rtn,beacon", "--bits", "2", "--data", &data, "-o", &output],
+    );
     failed.assert_fails(1, &["2 of 3 rows failed", "rtn at 2 bit", "calibration_5.png"]);
     assert!(failed.stdout.contains("failed"), "{}", failed.stdout);
     let json = read_json(&bench.path("report/compare.json"));
@@ -244,9 +231,9 @@ fn rows_that_fail_leave_the_others_and_an_exit_code() {
 
 #[test]
 fn what_makes_no_sense_is_refused_before_any_work() {
-    let bench = Bench::new();
+    let bench = bench();
     let [output, data] = ["report", "evaluation.csv"].map(|name| bench.text(name));
-    let unknown = bench.compare(&["--methods", "rtn,magic", "-o", &output]);
+    let unknown = compare(&bench, &["--methods", "rtn,magic", "-o", &output]);
     unknown.assert_fails(USAGE, &["magic"]);
     assert!(unknown.stderr.contains("beacon-plus"), "the methods that there are");
     for (flags, parts) in [
@@ -259,7 +246,7 @@ fn what_makes_no_sense_is_refused_before_any_work() {
         (&["--data", &data, "--limit", "0"], &["--limit 0"]),
         (&["--threads", "99999"], &["--threads 99999"]),
     ] {
-        bench.compare(&[flags, &["-o", &output]].concat()).assert_fails(USAGE, parts);
+        compare(&bench, &[flags, &["-o", &output]].concat()).assert_fails(USAGE, parts);
     }
     let checkpoint = model();
     let checkpoint = checkpoint.to_str().expect("a UTF-8 path");
@@ -273,17 +260,15 @@ fn what_makes_no_sense_is_refused_before_any_work() {
 
 #[test]
 fn pictures_that_calibration_sees_are_no_evaluation() {
-    let bench = Bench::new();
+    let bench = bench();
     let methods = ["--methods", "rtn", "--bits", "4", "--data"];
     let same = bench.text("calibration.csv");
-    bench
-        .compare(&[&methods[..], &[&same]].concat())
+    compare(&bench, &[&methods[..], &[&same]].concat())
         .assert_fails(BAD_INPUT, &["is a calibration image as well, one of 24"]);
     // A copy under another name is the same picture.
     fs::copy(bench.path("calibration_3.png"), bench.path("innocent.png")).expect("a copy");
     let list = bench.text("list.csv");
     fs::write(&list, "file,label\nevaluation_0.png,1\ninnocent.png,1\n").expect("a list");
-    bench
-        .compare(&[&methods[..], &[&list]].concat())
+    compare(&bench, &[&methods[..], &[&list]].concat())
         .assert_fails(BAD_INPUT, &["innocent.png", "one of 1"]);
 }

@@ -2,71 +2,42 @@
 //! make the same file again.
 
 use std::fs;
-use std::path::PathBuf;
 
 use fresnel_tests::fixture;
 use fresnel_tests::programs::{Finished, fresnel};
+use fresnel_tests::scratch::Scratch;
 use serde_json::Value;
-use tempfile::TempDir;
 
 const USAGE: i32 = 2;
 const BAD_INPUT: i32 = 3;
 
 /// A folder with a few small pictures, and a place for results.
-struct Bench {
-    scratch: TempDir,
-    model: String,
+fn bench() -> Scratch {
+    let bench = Scratch::new();
+    bench.pictures("photos", 9);
+    bench
 }
 
-impl Bench {
-    fn new() -> Self {
-        let scratch = tempfile::tempdir().expect("a scratch folder");
-        let photos = scratch.path().join("photos");
-        fs::create_dir(&photos).expect("a folder");
-        for index in 0..9_u32 {
-            let picture = image::RgbImage::from_fn(64, 64, |x, y| {
-                let wave = |speed: u32| ((x * speed + y * (index + 2)) * 11 % 256) as u8;
-                image::Rgb([wave(1), wave(3), wave(index + 1)])
-            });
-            picture.save(photos.join(format!("{index}.png"))).expect("a picture");
-        }
-        let model = fixture("tiny_variants/deit3_like").to_str().expect("a path").to_owned();
-        Self { scratch, model }
-    }
+/// The checkpoint of all these tests.
+fn model() -> String {
+    fixture("tiny_variants/deit3_like").to_str().expect("a UTF-8 path").to_owned()
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
+/// `quantize` with calibration images.
+fn quantize(bench: &Scratch, output: &str, extra: &[&str]) -> Finished {
+    let (photos, output) = (bench.text("photos"), bench.text(output));
+    let flags = ["quantize", &model(), "--calib", &photos, "-o", &output, "--json"];
+    fresnel(&[&flags[..], extra].concat())
+}
 
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("a UTF-8 path").to_owned()
-    }
+fn dry(extra: &[&str]) -> Finished {
+    fresnel(&[&["quantize", &model(), "--dry-run"], extra].concat())
+}
 
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).expect("a model file")
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        fs::write(self.path(name), text).expect("written");
-        self.text(name)
-    }
-
-    /// `quantize` with calibration images.
-    fn run(&self, output: &str, extra: &[&str]) -> Finished {
-        let (photos, output) = (self.text("photos"), self.text(output));
-        let flags = ["quantize", &self.model, "--calib", &photos, "-o", &output, "--json"];
-        fresnel(&[&flags[..], extra].concat())
-    }
-
-    fn dry(&self, extra: &[&str]) -> Finished {
-        fresnel(&[&["quantize", &self.model, "--dry-run"], extra].concat())
-    }
-
-    /// The recipe of a file, in a file.
-    fn recipe(&self, model: &str) -> String {
-        let text = fresnel(&["inspect", &self.text(model), "--recipe"]).success();
-        self.write(&format!("{model}.toml"), &text)
-    }
+/// The recipe of a file, in a file.
+fn recipe_of(bench: &Scratch, file: &str) -> String {
+    let text = fresnel(&["inspect", &bench.text(file), "--recipe"]).success();
+    bench.write(&format!("{file}.toml"), text)
 }
 
 const CPU: [&str; 2] = ["--device", "cpu"];
@@ -82,13 +53,16 @@ fn widths(report: &Value) -> Vec<(String, String)> {
 
 #[test]
 fn no_budget_is_exceeded() {
-    let bench = Bench::new();
+    let bench = bench();
     for (index, size) in ["141KB", "150KB", "160000", "0.17MB", "200KiB"].iter().enumerate() {
         let target = [141_000, 150_000, 160_000, 170_000, 204_800][index];
         let name = format!("{index}.fresnel");
-        let report = bench
-            .run(&name, &[&["--target-size", *size, "--method", "beacon-plus"], &CPU[..]].concat())
-            .json();
+        let report = quantize(
+            &bench,
+            &name,
+            &[&["--target-size", *size, "--method", "beacon-plus"], &CPU[..]].concat(),
+        )
+        .json();
         let length = bench.bytes(&name).len() as u64;
         assert!(length <= target, "{length} bytes for --target-size {size}");
         // A step of the smallest layer is 2.3 kB; above 193 kB everything is at 4 bits.
@@ -106,7 +80,7 @@ fn no_budget_is_exceeded() {
 
 #[test]
 fn averages_are_kept_and_fixed_layers_count() {
-    let bench = Bench::new();
+    let bench = bench();
     for (bits, extra) in [
         ("2", &[][..]),
         ("2.5", &["--method", "rtn"]),
@@ -115,7 +89,7 @@ fn averages_are_kept_and_fixed_layers_count() {
     ] {
         let name = format!("{bits}.fresnel");
         let report =
-            bench.run(&name, &[&["--average-bits", bits], extra, &CPU[..]].concat()).json();
+            quantize(&bench, &name, &[&["--average-bits", bits], extra, &CPU[..]].concat()).json();
         let average = report["average_bits"].as_f64().expect("an average");
         let bits: f64 = bits.parse().expect("a number");
         assert!(average <= bits + 1e-9 && average > bits - 0.4, "{average} of {bits}");
@@ -132,7 +106,7 @@ fn averages_are_kept_and_fixed_layers_count() {
 
 #[test]
 fn a_recipe_makes_the_same_file_again() {
-    let bench = Bench::new();
+    let bench = bench();
     for (name, extra) in [
         ("uniform", &["--bits", "2"][..]),
         ("named", &["--bits", "3", "--layer-bits", "*.proj=1.58", "--layer-bits", "*.0.*=4"]),
@@ -174,10 +148,10 @@ fn a_recipe_makes_the_same_file_again() {
         ("data_free", &["--bits", "4", "--method", "rtn", "--symmetric"]),
         ("float", &["--bits", "16"]),
     ] {
-        bench.run(name, &[extra, &CPU[..]].concat()).success();
-        let recipe = bench.recipe(name);
+        quantize(&bench, name, &[extra, &CPU[..]].concat()).success();
+        let recipe = recipe_of(&bench, name);
         let again = format!("{name}.again");
-        bench.run(&again, &["--recipe", &recipe]).success();
+        quantize(&bench, &again, &["--recipe", &recipe]).success();
         let text = fs::read_to_string(recipe).expect("a recipe");
         assert!(bench.bytes(name) == bench.bytes(&again), "{name} differs:\n{text}");
     }
@@ -185,16 +159,16 @@ fn a_recipe_makes_the_same_file_again() {
 
 #[test]
 fn flags_override_the_recipe() {
-    let bench = Bench::new();
+    let bench = bench();
     let recipe = bench.write(
         "r.toml",
         "[widths]\naverage_bits = 2.5\nlayers = [\"*.proj=3\"]\n[method]\nname = \"rtn\"\n",
     );
-    let report = bench.dry(&["--recipe", &recipe, "--bits", "2", "--json"]).json();
+    let report = dry(&["--recipe", &recipe, "--bits", "2", "--json"]).json();
     assert!(widths(&report).iter().all(|(_, width)| width == "2"), "{report}");
     let recipe = bench.write("s.toml", "[widths]\nbits = 2\nlayers = [\"*.proj=3\"]\n");
     let flags = ["--recipe", &recipe, "--layer-bits", "blocks.1.attn.*=8", "--json"];
-    let report = bench.dry(&flags).json();
+    let report = dry(&flags).json();
     for (name, width) in widths(&report) {
         let expected = match (name.contains("1.attn"), name.contains("proj")) {
             (true, _) => "8",
@@ -207,7 +181,7 @@ fn flags_override_the_recipe() {
 
 #[test]
 fn a_dry_run_states_the_size_of_the_file() {
-    let bench = Bench::new();
+    let bench = bench();
     for extra in [
         &["--bits", "2"][..],
         &["--bits", "1.58", "--edge-bits", "16"],
@@ -215,9 +189,9 @@ fn a_dry_run_states_the_size_of_the_file() {
         &["--bits", "16"],
         &["--bits", "32"],
     ] {
-        let plan = bench.dry(&[extra, &["--json"]].concat()).json();
+        let plan = dry(&[extra, &["--json"]].concat()).json();
         let extra = [extra, &["--device", "cpu", "--force"]].concat();
-        let report = bench.run("real.fresnel", &extra).json();
+        let report = quantize(&bench, "real.fresnel", &extra).json();
         assert_eq!(plan["bound_bytes"], report["bound_bytes"], "{extra:?}");
         let bytes = |value: &Value| value["file_bytes"].as_u64().expect("bytes");
         let (planned, real) = (bytes(&plan), bytes(&report));
@@ -233,16 +207,16 @@ fn a_dry_run_states_the_size_of_the_file() {
             assert_eq!(layer["shape"], real["shape"], "{layer}");
         }
     }
-    let text = bench.dry(&["--average-bits", "2.5"]).success();
+    let text = dry(&["--average-bits", "2.5"]).success();
     assert!(text.contains("measured sensitivities") && text.contains(" ? "), "{text}");
-    let plan = bench.dry(&["--target-size", "160KB", "--json"]).json();
+    let plan = dry(&["--target-size", "160KB", "--json"]).json();
     let average = plan["average_bits"].as_f64().expect("an average");
     assert!((1.6..4.0).contains(&average) && plan["file_bytes"].is_null(), "{plan}");
 }
 
 #[test]
 fn widths_that_make_no_sense() {
-    let bench = Bench::new();
+    let bench = bench();
     for (flags, parts) in [
         (&["--bits", "2", "--average-bits", "2"][..], &["--average-bits"][..]),
         (&["--average-bits", "2", "--target-size", "1MB"], &["--average-bits"]),
@@ -255,7 +229,7 @@ fn widths_that_make_no_sense() {
         (&["--bits", "2", "--layer-bits", "proj"], &["PATTERN=BITS"]),
         (&["--bits", "16", "--layer-bits", "*=4"], &["one width"]),
     ] {
-        bench.dry(flags).assert_fails(USAGE, parts);
+        dry(flags).assert_fails(USAGE, parts);
     }
     for (flags, parts) in [
         (&["--bits", "2", "--layer-bits", "*.prj=3"][..], &["*.prj=3", "no layer", "mlp.fc2"][..]),
@@ -263,18 +237,18 @@ fn widths_that_make_no_sense() {
         (&["--average-bits", "1.5"], &["smallest possible average is 1.600"]),
         (&["--average-bits", "2", "--candidate-bits", "4,3"], &["average is 3.000", "with 3 bits"]),
     ] {
-        bench.dry(flags).assert_fails(BAD_INPUT, parts);
-        bench.run("never", flags).assert_fails(BAD_INPUT, parts);
+        dry(flags).assert_fails(BAD_INPUT, parts);
+        quantize(&bench, "never", flags).assert_fails(BAD_INPUT, parts);
     }
     let output = bench.text("never");
-    let flags = ["quantize", &bench.model, "--average-bits", "2", "--method", "rtn", "-o", &output];
+    let flags = ["quantize", &model(), "--average-bits", "2", "--method", "rtn", "-o", &output];
     fresnel(&flags).assert_fails(USAGE, &["--average-bits 2 measures", "--calib"]);
     assert!(!bench.path("never").exists());
 }
 
 #[test]
 fn recipes_that_are_none() {
-    let bench = Bench::new();
+    let bench = bench();
     for (text, parts) in [
         ("[widths]\nbits = 2\n\n[method]\nswoops = 3\n", &["line 5", "swoops", "sweeps"][..]),
         ("[widths]\nbits = 2\n[widht]\n", &["line 3", "widht"]),
@@ -286,12 +260,12 @@ fn recipes_that_are_none() {
     ] {
         let recipe = bench.write("bad.toml", text);
         let parts = [&["bad.toml"], parts].concat();
-        bench.dry(&["--recipe", &recipe]).assert_fails(BAD_INPUT, &parts);
+        dry(&["--recipe", &recipe]).assert_fails(BAD_INPUT, &parts);
     }
-    bench.dry(&["--recipe", &bench.text("absent.toml")]).assert_fails(4, &["absent.toml"]);
+    dry(&["--recipe", &bench.text("absent.toml")]).assert_fails(4, &["absent.toml"]);
     let recipe = bench.write("r.toml", "[widths]\nbits = 2\naverage_bits = 2.5\n");
-    bench.dry(&["--recipe", &recipe]).assert_fails(USAGE, &["--bits", "exclude each other"]);
+    dry(&["--recipe", &recipe]).assert_fails(USAGE, &["--bits", "exclude each other"]);
     let flags = ["--recipe", &recipe, "-o", &recipe, "--force", "--bits", "2"];
-    fresnel(&[&["quantize", &bench.model, "--method", "rtn"], &flags[..]].concat())
+    fresnel(&[&["quantize", &model(), "--method", "rtn"], &flags[..]].concat())
         .assert_fails(4, &["is an input"]);
 }

@@ -1,69 +1,42 @@
 //! `fresnel quantize` from end to end on small checkpoints: sizes, reproducibility, recorded facts.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fresnel_quantizer::device::DeviceKind;
 use fresnel_tests::programs::{fresnel, run};
+use fresnel_tests::scratch::Scratch;
 use fresnel_tests::{devices, fixture};
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// A folder with a few small pictures, and a place for results.
-struct Bench {
-    scratch: TempDir,
+fn bench() -> Scratch {
+    let bench = Scratch::new();
+    bench.pictures("photos", 12);
+    bench
 }
 
-impl Bench {
-    fn new() -> Self {
-        let scratch = tempfile::tempdir().expect("a scratch folder");
-        let photos = scratch.path().join("photos");
-        fs::create_dir(&photos).expect("a folder");
-        for index in 0..12_u32 {
-            let picture = image::RgbImage::from_fn(80, 72, |x, y| {
-                let wave =
-                    |speed: u32, shift: u32| ((x * speed + y * (index + shift)) * 7 % 256) as u8;
-                image::Rgb([wave(1, index), wave(2, 3), wave(index + 1, 1)])
-            });
-            picture.save(photos.join(format!("{index}.png"))).expect("a picture");
-        }
-        Self { scratch }
+/// Quantizes the DeiT-III-like fixture and returns the report.
+fn quantize(bench: &Scratch, output: &str, extra: &[&str]) -> Value {
+    let model = fixture("tiny_variants/deit3_like");
+    let (model, photos, output) =
+        (model.to_str().expect("a path").to_owned(), bench.text("photos"), bench.text(output));
+    let mut arguments = vec!["quantize", &model, "--calib", &photos, "--json", "-o", &output];
+    if !extra.contains(&"--device") {
+        arguments.extend(["--device", "cpu"]);
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("a UTF-8 path").to_owned()
-    }
-
-    /// Quantizes the DeiT-III-like fixture and returns the report.
-    fn quantize(&self, output: &str, extra: &[&str]) -> Value {
-        let model = fixture("tiny_variants/deit3_like");
-        let (model, photos, output) =
-            (model.to_str().expect("a path").to_owned(), self.text("photos"), self.text(output));
-        let mut arguments = vec!["quantize", &model, "--calib", &photos, "--json", "-o", &output];
-        if !extra.contains(&"--device") {
-            arguments.extend(["--device", "cpu"]);
-        }
-        arguments.extend(extra);
-        fresnel(&arguments).json()
-    }
-}
-
-fn bytes(path: &Path) -> Vec<u8> {
-    fs::read(path).expect("a model file")
+    arguments.extend(extra);
+    fresnel(&arguments).json()
 }
 
 #[test]
 fn every_width_and_method_gives_a_file_of_the_stated_size() {
-    let bench = Bench::new();
+    let bench = bench();
     for bits in ["1.58", "2", "3", "4", "8"] {
         for method in ["rtn", "gptq", "gptq-star", "comq", "beacon", "beacon-plus"] {
             let name = format!("{method}_{bits}.fresnel");
-            let report = bench.quantize(&name, &["--bits", bits, "--method", method]);
-            let size = bytes(&bench.path(&name)).len() as u64;
+            let report = quantize(&bench, &name, &["--bits", bits, "--method", method]);
+            let size = bench.bytes(&name).len() as u64;
             assert_eq!(report["file_bytes"].as_u64(), Some(size), "{name}");
             let bound = report["bound_bytes"].as_u64().expect("a bound");
             assert!(
@@ -83,10 +56,10 @@ fn every_width_and_method_gives_a_file_of_the_stated_size() {
 
 #[test]
 fn errors_fall_with_width_and_beacon_beats_nothing_being_done() {
-    let bench = Bench::new();
+    let bench = bench();
     let mut previous = f64::INFINITY;
     for bits in ["1.58", "2", "3", "4"] {
-        let report = bench.quantize(&format!("{bits}.fresnel"), &["--bits", bits]);
+        let report = quantize(&bench, &format!("{bits}.fresnel"), &["--bits", bits]);
         let layers = report["layers"].as_array().expect("layers");
         let errors: Vec<f64> =
             layers.iter().filter_map(|layer| layer["relative_error"].as_f64()).collect();
@@ -99,21 +72,21 @@ fn errors_fall_with_width_and_beacon_beats_nothing_being_done() {
 
 #[test]
 fn the_same_recipe_gives_the_same_bytes_at_any_number_of_threads() {
-    let bench = Bench::new();
+    let bench = bench();
     for (name, threads) in [("a", "1"), ("b", "2"), ("c", "1")] {
         let extra = ["--bits", "2", "--threads", threads, "--calib-count", "8", "--seed", "3"];
-        bench.quantize(name, &extra);
+        quantize(&bench, name, &extra);
     }
-    assert!(bytes(&bench.path("a")) == bytes(&bench.path("b")), "one and two threads differ");
-    assert!(bytes(&bench.path("a")) == bytes(&bench.path("c")), "two runs differ");
-    bench.quantize("d", &["--bits", "2", "--calib-count", "8", "--seed", "4"]);
-    assert!(bytes(&bench.path("a")) != bytes(&bench.path("d")), "the seed changes nothing");
+    assert!(bench.bytes("a") == bench.bytes("b"), "one and two threads differ");
+    assert!(bench.bytes("a") == bench.bytes("c"), "two runs differ");
+    quantize(&bench, "d", &["--bits", "2", "--calib-count", "8", "--seed", "4"]);
+    assert!(bench.bytes("a") != bench.bytes("d"), "the seed changes nothing");
 }
 
 #[test]
 fn options_of_the_method_reach_the_solver_and_the_file() {
-    let bench = Bench::new();
-    let plain = bench.quantize("plain", &["--bits", "2", "--method", "beacon"]);
+    let bench = bench();
+    let plain = quantize(&bench, "plain", &["--bits", "2", "--method", "beacon"]);
     for (name, extra, key, value) in [
         ("symmetric", &["--symmetric"][..], "symmetric", "true"),
         ("float", &["--calibrate-on", "float"], "calibrate_on", "float"),
@@ -125,7 +98,7 @@ fn options_of_the_method_reach_the_solver_and_the_file() {
     ] {
         let mut arguments = vec!["--bits", "2", "--method", "beacon"];
         arguments.extend(extra);
-        let report = bench.quantize(name, &arguments);
+        let report = quantize(&bench, name, &arguments);
         assert_eq!(report["recipe"][key], value, "{name}");
         assert!(
             report["layers"] != plain["layers"] || report["file_bytes"] != plain["file_bytes"],
@@ -136,7 +109,7 @@ fn options_of_the_method_reach_the_solver_and_the_file() {
 
 #[test]
 fn one_plain_picture_is_enough_for_a_valid_model() {
-    let bench = Bench::new();
+    let bench = bench();
     let picture = bench.path("plain.png");
     image::RgbImage::from_pixel(64, 64, image::Rgb([124, 116, 104]))
         .save(&picture)
@@ -158,13 +131,13 @@ fn one_plain_picture_is_enough_for_a_valid_model() {
 
 #[test]
 fn better_solvers_leave_smaller_errors() {
-    let bench = Bench::new();
+    let bench = bench();
     let mean = |method: &str| {
         // The same statistics for all.
         let flags = ["--bits", "2", "--method", method];
         let plain =
             ["--error-correction", "0", "--stream-correction", "0", "--token-weights", "none"];
-        let report = bench.quantize(method, &[&flags[..], &plain].concat());
+        let report = quantize(&bench, method, &[&flags[..], &plain].concat());
         let layers = report["layers"].as_array().expect("layers").iter();
         let errors: Vec<f64> =
             layers.filter_map(|layer| layer["relative_error"].as_f64()).collect();
@@ -177,7 +150,7 @@ fn better_solvers_leave_smaller_errors() {
 
 #[test]
 fn sixteen_bits_stay_close_to_thirty_two() {
-    let bench = Bench::new();
+    let bench = bench();
     let reference = fixture("tiny_variants/deit3_like/reference.safetensors");
     let model = fixture("tiny_variants/deit3_like");
     let path = |path: &Path| path.to_str().expect("a path").to_owned();
@@ -186,7 +159,7 @@ fn sixteen_bits_stay_close_to_thirty_two() {
         let (file, output) = (bench.text(&format!("{bits}.fresnel")), bench.text(bits));
         fresnel(&["quantize", &path(&model), "--bits", bits, "-o", &file]).success();
         fresnel(&["run", &file, "--input", &path(&reference), "--output", &output]).success();
-        let bytes = bytes(Path::new(&output));
+        let bytes = bench.bytes(bits);
         let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
         let view = tensors.tensor("logits").expect("logits");
         let values: Vec<f32> = view
@@ -203,15 +176,15 @@ fn sixteen_bits_stay_close_to_thirty_two() {
 
 #[test]
 fn the_gpu_chooses_the_same_codes_as_the_cpu() {
-    let bench = Bench::new();
+    let bench = bench();
     for device in devices("quantizing on the GPU") {
         let flag = match device.kind() {
             DeviceKind::Cpu => continue,
             DeviceKind::Gpu => "gpu",
         };
         let flags = ["--bits", "2", "--error-correction", "0.25"];
-        let on_cpu = bench.quantize("cpu.fresnel", &flags);
-        let on_gpu = bench.quantize("gpu.fresnel", &[&flags[..], &["--device", flag]].concat());
+        let on_cpu = quantize(&bench, "cpu.fresnel", &flags);
+        let on_gpu = quantize(&bench, "gpu.fresnel", &[&flags[..], &["--device", flag]].concat());
         let errors = |report: &Value| -> Vec<f64> {
             let layers = report["layers"].as_array().expect("layers").iter();
             layers.filter_map(|layer| layer["relative_error"].as_f64()).collect()
@@ -232,10 +205,10 @@ fn the_gpu_chooses_the_same_codes_as_the_cpu() {
 
 #[test]
 fn constants_are_searched_within_the_time_given() {
-    let bench = Bench::new();
-    let started = bench.quantize("short", &["--bits", "2", "--search", "0"]);
+    let bench = bench();
+    let started = quantize(&bench, "short", &["--bits", "2", "--search", "0"]);
     assert_eq!(started["trials"].as_array().map(Vec::len), Some(1), "no time for a second trial");
-    let report = bench.quantize("searched", &["--bits", "2", "--search"]);
+    let report = quantize(&bench, "searched", &["--bits", "2", "--search"]);
     let trials = report["trials"].as_array().expect("trials");
     assert!(trials.len() > 1, "{trials:?}");
     let divergence = |trial: &Value| trial["divergence"].as_f64().expect("a number");
@@ -253,12 +226,12 @@ fn constants_are_searched_within_the_time_given() {
 
 #[test]
 fn a_cache_spares_work_and_changes_nothing() {
-    let bench = Bench::new();
+    let bench = bench();
     let cache = bench.text("cache");
-    bench.quantize("without", &["--bits", "2"]);
+    quantize(&bench, "without", &["--bits", "2"]);
     for name in ["filling", "reading"] {
-        bench.quantize(name, &["--bits", "2", "--cache", &cache]);
-        assert!(bytes(&bench.path("without")) == bytes(&bench.path(name)), "{name} the cache");
+        quantize(&bench, name, &["--bits", "2", "--cache", &cache]);
+        assert!(bench.bytes("without") == bench.bytes(name), "{name} the cache");
     }
     let folder = fs::read_dir(&cache).expect("a cache").next().expect("one model").expect("it");
     assert!(folder.path().join("fisher.safetensors").is_file());

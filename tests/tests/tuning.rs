@@ -1,8 +1,5 @@
 //! `fresnel quantize --tune` from end to end on small checkpoints.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use fresnel_quantizer::algorithm::{Method, StatisticsOptions};
 use fresnel_quantizer::calibration::CalibrationImages;
 use fresnel_quantizer::device::DeviceKind;
@@ -11,77 +8,51 @@ use fresnel_quantizer::pipeline;
 use fresnel_quantizer::tuning::{Tuned, TuningOptions, tune};
 use fresnel_quantizer::widths::{LayerWidths, StoredWidth};
 use fresnel_tests::programs::{Finished, fresnel};
+use fresnel_tests::scratch::Scratch;
 use fresnel_tests::{devices, fixture};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const USAGE: i32 = 2;
 const BAD_INPUT: i32 = 3;
 
 /// Small pictures, a list of them, and a place for results.
-struct Pictures {
-    scratch: TempDir,
+fn pictures() -> Scratch {
+    let pictures = Scratch::new();
+    pictures.pictures("", 20);
+    let lines = (0..20).map(|index| format!("{index}.png,{}\n", index % 3));
+    pictures.write("list.csv", format!("file,label\n{}", lines.collect::<String>()));
+    pictures
 }
 
-impl Pictures {
-    fn new() -> Self {
-        let scratch = tempfile::tempdir().expect("a scratch folder");
-        let mut list = String::from("file,label\n");
-        for index in 0..20_u32 {
-            let picture = image::RgbImage::from_fn(80, 72, |x, y| {
-                let wave =
-                    |speed: u32, shift: u32| ((x * speed + y * (index + shift)) * 7 % 256) as u8;
-                image::Rgb([wave(1, index), wave(2, 3), wave(index + 1, 1)])
-            });
-            picture.save(scratch.path().join(format!("{index}.png"))).expect("a picture");
-            list.push_str(&format!("{index}.png,{}\n", index % 3));
-        }
-        fs::write(scratch.path().join("list.csv"), list).expect("a list");
-        Self { scratch }
+/// Quantizes a checkpoint of `tests/fixtures` to 2 bit, calibrated on the list.
+fn quantize(pictures: &Scratch, variant: &str, output: &str, extra: &[&str]) -> Finished {
+    let model = fixture(&format!("tiny_variants/{variant}"));
+    let model = model.to_str().expect("a UTF-8 path").to_owned();
+    let (list, output) = (pictures.text("list.csv"), pictures.text(output));
+    let mut arguments = vec!["quantize", &model, "-o", &output, "--json", "--device", "cpu"];
+    if !extra.contains(&"--calib") {
+        arguments.extend(["--calib", &list]);
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+    if !extra.contains(&"--bits") {
+        arguments.extend(["--bits", "2"]);
     }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("a UTF-8 path").to_owned()
-    }
-
-    /// Quantizes a checkpoint of `tests/fixtures` to 2 bit, calibrated on the list.
-    fn quantize(&self, variant: &str, output: &str, extra: &[&str]) -> Finished {
-        let model = fixture(&format!("tiny_variants/{variant}"));
-        let model = model.to_str().expect("a UTF-8 path").to_owned();
-        let (list, output) = (self.text("list.csv"), self.text(output));
-        let mut arguments = vec!["quantize", &model, "-o", &output, "--json", "--device", "cpu"];
-        if !extra.contains(&"--calib") {
-            arguments.extend(["--calib", &list]);
-        }
-        if !extra.contains(&"--bits") {
-            arguments.extend(["--bits", "2"]);
-        }
-        arguments.extend(extra);
-        fresnel(&arguments)
-    }
+    arguments.extend(extra);
+    fresnel(&arguments)
 }
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("expected a number, found {value}"))
 }
 
-fn bytes(path: &Path) -> Vec<u8> {
-    fs::read(path).expect("a model file")
-}
-
 #[test]
 fn every_architecture_is_tuned_and_never_ends_up_worse() {
-    let pictures = Pictures::new();
+    let pictures = pictures();
     // Between them: query and key norms, norm_pre, layer scales, fc_norm, distillation, one channel.
     for variant in ["deit3_like", "clip_like", "average_pool", "distilled", "dinov2_reg4"] {
         for tune in ["norms", "all"] {
             let name = format!("{variant}_{tune}.fresnel");
             let flags = ["--tune", tune, "--tune-epochs", "2"];
-            let report = pictures.quantize(variant, &name, &flags).json();
+            let report = quantize(&pictures, variant, &name, &flags).json();
             let tuning = &report["tuning"];
             let loss = |when: &str| number(&tuning[when]["loss"]);
             assert!(loss("after") <= loss("before"), "{name}: {tuning}");
@@ -98,10 +69,10 @@ fn every_architecture_is_tuned_and_never_ends_up_worse() {
 
 #[test]
 fn a_model_without_classifier_is_tuned_on_its_features() {
-    let pictures = Pictures::new();
+    let pictures = pictures();
     for variant in ["grey_features", "distilled_features"] {
         let flags = ["--method", "beacon", "--tune", "all", "--tune-epochs", "6"];
-        let tuning = pictures.quantize(variant, variant, &flags).json()["tuning"].clone();
+        let tuning = quantize(&pictures, variant, variant, &flags).json()["tuning"].clone();
         let losses = tuning["training_losses"].as_array().expect("losses").clone();
         assert!(number(&losses[losses.len() - 1]) < number(&losses[0]), "{variant}: {tuning}");
         assert!(tuning["before"]["agreement"].is_null(), "{variant}: {tuning}");
@@ -110,11 +81,11 @@ fn a_model_without_classifier_is_tuned_on_its_features() {
 
 #[test]
 fn the_same_bytes_on_any_number_of_threads_and_others_for_another_seed() {
-    let pictures = Pictures::new();
+    let pictures = pictures();
     let run = |name: &str, threads: &str, seed: &str| {
         let flags = ["--tune", "all", "--tune-epochs", "3", "--threads", threads, "--seed", seed];
-        let report = pictures.quantize("average_pool", name, &flags).json();
-        (bytes(&pictures.path(name)), report["tuning"]["held_back"].clone())
+        let report = quantize(&pictures, "average_pool", name, &flags).json();
+        (pictures.bytes(name), report["tuning"]["held_back"].clone())
     };
     let one = run("one", "1", "3");
     assert!(one == run("two", "2", "3"), "one and two threads differ");
@@ -124,19 +95,59 @@ fn the_same_bytes_on_any_number_of_threads_and_others_for_another_seed() {
 
 #[test]
 fn tuning_works_without_a_data_aware_method_and_with_labels() {
-    let pictures = Pictures::new();
-    let plain = pictures.quantize("average_pool", "plain", &["--method", "rtn"]).json();
+    let pictures = pictures();
+    let plain = quantize(&pictures, "average_pool", "plain", &["--method", "rtn"]).json();
     assert!(plain["tuning"].is_null(), "{plain}");
     let flags = ["--method", "rtn", "--tune", "norms", "--tune-labels", "--tune-epochs", "12"];
-    let report = pictures.quantize("average_pool", "labels", &flags).json();
+    let report = quantize(&pictures, "average_pool", "labels", &flags).json();
     let losses = report["tuning"]["training_losses"].as_array().expect("losses");
     assert!(number(&losses[11]) < number(&losses[0]), "{report}");
     assert_eq!(report["recipe"]["tune_targets"], "labels");
 }
 
 #[test]
+fn a_dry_run_says_what_is_tuned_on_what() {
+    let pictures = pictures();
+    let model = fixture("tiny_variants/average_pool");
+    let model = model.to_str().expect("a UTF-8 path");
+    let dry = |extra: &[&str]| {
+        fresnel(
+            &[&["quantize", model, "--dry-run", "--bits", "2", "--method", "rtn"], extra].concat(),
+        )
+    };
+    let list = pictures.text("list.csv");
+    let labels = ["--tune", "norms", "--tune-labels", "--calib-count", "20"];
+    let plan = dry(&[&labels[..], &["--json"]].concat()).json();
+    assert_eq!(
+        (&plan["tuning"]["tune"], &plan["tuning"]["tune_targets"]),
+        (&"norms".into(), &"labels".into())
+    );
+    // The images' list changes nothing, except that its labels are looked at.
+    assert_eq!(dry(&[&labels[..], &["--json", "--calib", &list]].concat()).json(), plan);
+    let flags = [&["--method", "rtn"], &labels[..]].concat();
+    let report = quantize(&pictures, "average_pool", "real.fresnel", &flags).json();
+    assert!(number(&report["file_bytes"]) <= number(&plan["file_bytes"]), "{plan}");
+    for (setting, value) in plan["tuning"].as_object().expect("settings") {
+        assert_eq!(&report["recipe"][setting], value, "{setting}");
+    }
+
+    assert!(dry(&labels).success().contains("norms on the images' labels, at most 6 passes"));
+    assert!(dry(&["--tune", "all"]).success().contains("all on the float model's outputs"));
+    assert!(!dry(&[]).success().contains("tuned"));
+    assert!(dry(&["--json"]).json()["tuning"].is_null());
+
+    let folder = pictures.text("");
+    dry(&[&labels[..], &["--calib", &folder]].concat())
+        .assert_fails(USAGE, &["--tune-labels", "csv"]);
+    let far = pictures.write("far.csv", "file,label\n0.png,1\n1.png,99999\n");
+    let flags = ["--tune", "norms", "--tune-labels", "--calib", &far];
+    dry(&flags).assert_fails(BAD_INPUT, &["99999"]);
+    dry(&["--tune-labels"]).assert_fails(USAGE, &["--tune-labels needs --tune"]);
+}
+
+#[test]
 fn flags_that_make_no_sense_together_are_refused() {
-    let pictures = Pictures::new();
+    let pictures = pictures();
     let folder = pictures.text("");
     for (extra, part) in [
         (&["--tune-labels"][..], "--tune-labels needs --tune"),
@@ -151,7 +162,7 @@ fn flags_that_make_no_sense_together_are_refused() {
         (&["--tune", "norms", "--tune-held-back", "1"], "between 0 and 1"),
         (&["--tune", "some"], "some"),
     ] {
-        pictures.quantize("average_pool", "never", extra).assert_fails(USAGE, &[part]);
+        quantize(&pictures, "average_pool", "never", extra).assert_fails(USAGE, &[part]);
     }
     let model = fixture("tiny_variants/average_pool");
     let model = model.to_str().expect("a UTF-8 path");
@@ -159,16 +170,15 @@ fn flags_that_make_no_sense_together_are_refused() {
         ["quantize", model, "--bits", "2", "--method", "rtn", "--tune", "norms", "-o", "never"];
     fresnel(&arguments).assert_fails(USAGE, &["--calib"]);
 
-    fs::write(pictures.path("bare.csv"), "file,label\n0.png,1\n1.png,\n2.png,2\n").expect("a list");
-    let bare = pictures.text("bare.csv");
+    let bare = pictures.write("bare.csv", "file,label\n0.png,1\n1.png,\n2.png,2\n");
     let flags = ["--calib", &bare, "--tune", "norms", "--tune-labels"];
-    pictures.quantize("average_pool", "never", &flags).assert_fails(BAD_INPUT, &["1.png", "label"]);
-    fs::write(pictures.path("far.csv"), "file,label\n0.png,1\n1.png,99999\n").expect("a list");
-    let far = pictures.text("far.csv");
+    quantize(&pictures, "average_pool", "never", &flags)
+        .assert_fails(BAD_INPUT, &["1.png", "label"]);
+    let far = pictures.write("far.csv", "file,label\n0.png,1\n1.png,99999\n");
     let flags = ["--calib", &far, "--tune", "norms", "--tune-labels"];
-    pictures.quantize("average_pool", "never", &flags).assert_fails(BAD_INPUT, &["99999"]);
+    quantize(&pictures, "average_pool", "never", &flags).assert_fails(BAD_INPUT, &["99999"]);
     let flags = ["--calib-count", "1", "--tune", "norms"];
-    pictures.quantize("average_pool", "never", &flags).assert_fails(BAD_INPUT, &["more images"]);
+    quantize(&pictures, "average_pool", "never", &flags).assert_fails(BAD_INPUT, &["more images"]);
     assert!(!pictures.path("never").exists());
 }
 

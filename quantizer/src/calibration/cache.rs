@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{CalibrationImages, Information, Statistics, TokenWeights};
 use crate::device::{Device, DeviceKind};
+use crate::digest::hexadecimal;
 use crate::import::FloatModel;
 
 /// Part of the key: results change when the code that makes them does.
@@ -167,8 +168,4 @@ fn digest<'a>(values: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
         hash.update(bytes);
     }
     hexadecimal(&hash.finalize())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -55,7 +55,7 @@ pub fn information(
 ) -> Result<Information, Error> {
     let config = &model.config;
     let embedding = Embedding::load(device, &model.weights, config);
-    let walk = Walk::begin(device, &embedding, images, |_| {})?;
+    let [walk] = Walk::begin(device, [&embedding], images, |_| {})?;
     let tokens = config.tokens() as usize;
     let device = device.autodiff();
     let vit = Vit::load(&device, model);

@@ -11,6 +11,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
+use crate::digest::{self, hexadecimal};
+
 /// Images per batch: bounds the activations held beside the residual streams.
 pub const BATCH: usize = 16;
 
@@ -159,21 +161,15 @@ impl CalibrationImages {
     /// # Errors
     /// Fails with the path of an image that can't be read.
     pub fn sha256(&self) -> Result<String, Error> {
-        let mut hash = Sha256::new();
         match &self.source {
-            Source::Files { paths, .. } => {
-                for path in paths {
-                    let bytes = std::fs::read(path)
-                        .map_err(|error| Error::io("can't read the image", error).at_path(path))?;
-                    hash.update(Sha256::digest(&bytes));
-                }
-            }
+            Source::Files { paths, .. } => digest::of_files(paths, "can't read the image"),
             Source::Pixels { images } => {
+                let mut hash = Sha256::new();
                 for value in images.iter().flatten() {
                     hash.update(value.to_le_bytes());
                 }
+                Ok(hexadecimal(&hash.finalize()))
             }
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }

@@ -26,23 +26,28 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Embeds all calibration images.
+    /// Embeds all calibration images with each of `embeddings`, a walk for each; the images, whose
+    /// decoding costs most, are prepared once.
+    ///
+    /// `progress` is told the number of images done.
     ///
     /// # Errors
     /// Fails with the path of an image that can't be used.
-    pub fn begin(
+    pub fn begin<const N: usize>(
         device: &Device,
-        embedding: &Embedding,
+        embeddings: [&Embedding; N],
         images: &CalibrationImages,
         mut progress: impl FnMut(usize),
-    ) -> Result<Self, Error> {
-        let mut streams = Vec::new();
+    ) -> Result<[Self; N], Error> {
+        let mut walks = [(); N].map(|()| Self { streams: Vec::new(), heads: Vec::new() });
         for batch in images.batches() {
             let (pixels, count) = batch?;
-            streams.push(embedding.forward(device, pixels, count));
+            for (walk, embedding) in walks.iter_mut().zip(embeddings) {
+                walk.streams.push(embedding.forward(device, pixels.clone(), count));
+            }
             progress(count);
         }
-        Ok(Self { streams, heads: Vec::new() })
+        Ok(walks)
     }
 
     /// Number of batches.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use fresnel_kernels::{Isa, Pool};
+use fresnel_kernels::Isa;
 use fresnel_runtime::cli::{
     Exit, Failure, Output, Progress, ReportArgs, check_output, labelled_pictures, write_file,
 };
@@ -12,12 +12,14 @@ use fresnel_runtime::evaluation::LabelledPictures;
 use fresnel_runtime::{Compute, SessionOptions};
 
 use crate::algorithm::comq::ScaleRule;
+use crate::calibration::CalibrationImages;
 use crate::calibration::images::Selection;
-use crate::calibration::{CalibrationImages, Prepared};
+use crate::cli::model_args::ModelArgs;
+use crate::cli::preparation::{prepare, use_threads};
 use crate::compare::results::{Calibration, Comparison, Evaluation, Metric, ModelFacts};
 use crate::compare::{Comparer, html, model_file, pictures, record, table};
 use crate::device::{Device, DeviceChoice};
-use crate::import::{self, FloatModel, Source};
+use crate::import::{self, FloatModel};
 use crate::recipe::settings::{CalibrationSettings, Settings, WidthSettings};
 use crate::recipe::{MethodName, MethodSettings, Recipe, TuneName, TuningSettings};
 use crate::widths::StoredWidth;
@@ -38,15 +40,8 @@ calibration images. The folder of --output gets compare.csv, compare.json and co
 after every row, so that an interrupted comparison loses nothing that was finished.
 Exit code 1: one or more rows failed; the others are there.")]
 pub struct CompareArgs {
-    /// Checkpoint: a safetensors file, or a folder with model.safetensors and config.json
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
-    /// The hub's config.json, where it does not lie beside the checkpoint
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Class names, one per line in index order [default: those in the configuration]
-    #[arg(long, value_name = "FILE")]
-    class_names: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Methods, separated by commas [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     methods: Vec<MethodName>,
@@ -245,28 +240,15 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
     let recipes = args.recipes()?;
     // Fails early for an instruction set that is forced and not there.
     Isa::from_env().map_err(|error| Failure::usage(error.to_string()))?;
-    if args.threads > Pool::MAX_THREADS {
-        return Err(Failure::usage(format!(
-            "--threads {}: expected at most {}",
-            args.threads,
-            Pool::MAX_THREADS
-        )));
-    }
-    let source = Source::locate(&args.model, args.config.as_deref())?;
-    if args.threads > 0 {
-        // Fails only where the pool runs already, and then it keeps its threads.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global();
-    }
-    let mut model = import::load(&source)?;
+    use_threads(args.threads)?;
+    let mut model = import::load(&args.model.locate()?)?;
     if model.config.num_classes == 0 {
         return Err(Failure::bad_input(format!(
             "{}: the model has no classes, so there is no accuracy to compare",
-            args.model.display()
+            args.model.model.display()
         )));
     }
-    if let Some(path) = &args.class_names {
-        model.class_names = import::read_class_names(path, model.config.num_classes)?;
-    }
+    args.model.name_classes(&mut model)?;
     args.prepare_outputs(&model, &recipes)?;
     let calibration = match &args.calib {
         Some(source) => Some(CalibrationImages::select(
@@ -286,12 +268,8 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
     let calibration = calibration
         .map(|images| {
             let with_information = recipes.iter().any(Recipe::needs_information);
-            let steps = if with_information { images.len() } else { 0 };
-            let mut progress = Progress::new("weighing tokens", steps, args.report);
             let cache = args.cache.as_deref();
-            Prepared::new(&model, images, with_information, &device, cache, |done| {
-                progress.advance(done);
-            })
+            prepare(&model, images, with_information, &device, cache, args.report)
         })
         .transpose()?;
     let mut comparer = Comparer::new(&model, calibration.as_ref(), &device, session);

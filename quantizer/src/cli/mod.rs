@@ -3,6 +3,8 @@
 
 mod compare;
 mod demo;
+mod model_args;
+mod preparation;
 mod quantize;
 mod synth;
 mod tuning;

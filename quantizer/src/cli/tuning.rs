@@ -8,7 +8,7 @@ use fresnel_runtime::image::dataset;
 use serde_json::json;
 
 use crate::calibration::CalibrationImages;
-use crate::tuning::{HeldBackScore, TuningReport};
+use crate::tuning::{HeldBackScore, TuningOptions, TuningReport};
 
 /// The labels of `images` from the csv `calib`.
 ///
@@ -31,6 +31,17 @@ pub(super) fn labels(calib: &Path, images: &CalibrationImages) -> Result<Vec<u32
         })
     };
     images.files().iter().map(label).collect()
+}
+
+/// What tuning is going to do, for people.
+pub(super) fn plan(options: &TuningOptions) -> String {
+    format!(
+        "tuned afterwards: {} on {}, at most {} passes, a share of {} of the images held back",
+        options.tuned,
+        if options.labels.is_some() { "the images' labels" } else { "the float model's outputs" },
+        options.epochs,
+        options.held_back
+    )
 }
 
 /// A report for programs.

@@ -6,6 +6,7 @@
 use super::charts;
 use super::plot::{Chart, Series, escape, legend_entry, push};
 use super::results::{Comparison, Figures, Metric, Row};
+use super::table;
 use crate::widths::StoredWidth;
 
 const STYLE: &str = include_str!("style.css");
@@ -237,20 +238,9 @@ fn figure(page: &mut String, title: &str, series: &[Series], charts: &[Chart]) {
 }
 
 fn results(page: &mut String, comparison: &Comparison) {
-    let metric = comparison.evaluation.metric;
     page.push_str("<h2>All results</h2>\n<div class=\"card scroll\"><table>\n<thead><tr>");
-    for heading in [
-        "method".to_owned(),
-        "bits".to_owned(),
-        format!("{} %", metric.first()),
-        "95 %".to_owned(),
-        format!("{} %", metric.fifth()),
-        "drop".to_owned(),
-        "layer error".to_owned(),
-        "seconds".to_owned(),
-        "MB".to_owned(),
-        "smaller".to_owned(),
-    ] {
+    let headings = table::headings(comparison.evaluation.metric);
+    for heading in headings.into_iter().chain(["smaller".to_owned()]) {
         push(page, format_args!("<th>{heading}</th>"));
     }
     page.push_str("</tr></thead>\n<tbody>\n");

@@ -34,7 +34,7 @@ use crate::calibration::{CalibrationImages, Prepared};
 use crate::device::Device;
 use crate::import::FloatModel;
 use crate::recipe::{Finished, Recipe};
-use layer_error::Network;
+use crate::vit::Vit;
 use results::{FLOAT, Figures, LayerErrors, Row};
 
 /// What all rows of a comparison share.
@@ -47,7 +47,7 @@ pub struct Comparer<'a> {
     /// Where model files are kept, and whether existing ones may be overwritten.
     keep: Option<(&'a Path, bool)>,
     /// The float model, which layer errors are measured against; only with calibration images.
-    float: Option<Network>,
+    float: Option<Vit>,
 }
 
 impl<'a> Comparer<'a> {
@@ -59,7 +59,7 @@ impl<'a> Comparer<'a> {
         device: &'a Device,
         session: SessionOptions,
     ) -> Self {
-        let float = calibration.map(|_| Network::load(device, &model.weights, &model.config));
+        let float = calibration.map(|_| Vit::load(device, model));
         Self { model, calibration, device, session, keep: None, float }
     }
 
@@ -153,8 +153,8 @@ impl<'a> Comparer<'a> {
         }
         let outputs = match (&self.float, self.images()) {
             (Some(float), Some(images)) => {
-                let network = Network::from_container(self.device, container)?;
-                layer_error::output_errors(self.device, (float, &network), images)?
+                let quantized = layer_error::expanded(self.device, container)?;
+                layer_error::output_errors(self.device, (float, &quantized), images)?
             }
             _ => Vec::new(),
         };

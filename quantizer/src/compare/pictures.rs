@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fresnel_runtime::{Error, ErrorKind};
-use sha2::{Digest, Sha256};
+
+use crate::digest;
+
+const UNREADABLE: &str = "can't read the picture";
 
 /// SHA-256 over the SHA-256 of each file, in order, as hexadecimal digits: what a list of pictures
 /// is, whatever its files are called.
@@ -14,11 +17,7 @@ use sha2::{Digest, Sha256};
 /// # Errors
 /// Fails with the path of a file that can't be read.
 pub fn sha256(paths: &[PathBuf]) -> Result<String, Error> {
-    let mut hash = Sha256::new();
-    for path in paths {
-        hash.update(digest(path)?);
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    digest::of_files(paths, UNREADABLE)
 }
 
 /// Refuses evaluation pictures that are calibration images as well, under whatever name: accuracy
@@ -41,10 +40,10 @@ pub fn check_disjoint(evaluation: &[PathBuf], calibration: &[PathBuf]) -> Result
         let known = match digests.entry(length) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                entry.insert(candidates.iter().map(|path| digest(path)).collect::<Result<_, _>>()?)
+                entry.insert(candidates.iter().map(|path| content(path)).collect::<Result<_, _>>()?)
             }
         };
-        if known.contains(&digest(path)?) {
+        if known.contains(&content(path)?) {
             shared = Some(shared.map_or((path, 1), |(first, count)| (first, count + 1)));
         }
     }
@@ -60,16 +59,14 @@ pub fn check_disjoint(evaluation: &[PathBuf], calibration: &[PathBuf]) -> Result
     }
 }
 
-fn length(path: &Path) -> Result<u64, Error> {
-    let metadata = fs::metadata(path)
-        .map_err(|error| Error::io("can't read the picture", error).at_path(path))?;
-    Ok(metadata.len())
+fn content(path: &Path) -> Result<[u8; 32], Error> {
+    digest::of_file(path, UNREADABLE)
 }
 
-fn digest(path: &Path) -> Result<[u8; 32], Error> {
-    let bytes =
-        fs::read(path).map_err(|error| Error::io("can't read the picture", error).at_path(path))?;
-    Ok(Sha256::digest(&bytes).into())
+fn length(path: &Path) -> Result<u64, Error> {
+    let metadata =
+        fs::metadata(path).map_err(|error| Error::io(UNREADABLE, error).at_path(path))?;
+    Ok(metadata.len())
 }
 
 #[cfg(test)]

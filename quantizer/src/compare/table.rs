@@ -2,14 +2,14 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::results::{Comparison, Row};
+use super::results::{Comparison, Metric, Row};
 
-/// A row per method and width, and below it what the percentages are and what failed.
-pub fn table(comparison: &Comparison) -> String {
-    let metric = comparison.evaluation.metric;
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
+/// Number of columns.
+const COLUMNS: usize = 9;
+
+/// What the columns are called, here and on the page.
+pub(super) fn headings(metric: Metric) -> [String; COLUMNS] {
+    [
         "method".to_owned(),
         "bits".to_owned(),
         format!("{} %", metric.first()),
@@ -19,7 +19,14 @@ pub fn table(comparison: &Comparison) -> String {
         "layer error".to_owned(),
         "seconds".to_owned(),
         "MB".to_owned(),
-    ]);
+    ]
+}
+
+/// A row per method and width, and below it what the percentages are and what failed.
+pub fn table(comparison: &Comparison) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(headings(comparison.evaluation.metric));
     for row in &comparison.rows {
         table.add_row(cells(comparison, row));
     }
@@ -55,7 +62,7 @@ fn cells(comparison: &Comparison, row: &Row) -> Vec<String> {
     let mut cells = vec![row.label(), row.bits.to_string()];
     let Some(figures) = row.figures() else {
         cells.push("failed".to_owned());
-        cells.resize(9, "-".to_owned());
+        cells.resize(COLUMNS, "-".to_owned());
         return cells;
     };
     let drop = comparison.drop(row).filter(|_| !row.is_float());

@@ -9,6 +9,8 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hexadecimal;
+
 /// One float tensor in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FloatTensor {
@@ -37,8 +39,7 @@ impl Checkpoint {
                 .at_path(path)
                 .with_source(error)
         })?;
-        let digest: String =
-            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hexadecimal(&Sha256::digest(&bytes));
         let checkpoint = Self::parse(&bytes, config).map_err(|error| error.at_path(path))?;
         Ok((checkpoint, digest))
     }

@@ -274,7 +274,7 @@ impl HubConfig {
     /// How timm's evaluation transform prepares images for this model.
     ///
     /// # Errors
-    /// Fails for fields of wrong type, an unknown interpolation or crop mode.
+    /// Fails for fields of wrong type, numbers out of their range, an unknown interpolation or crop mode.
     pub fn preprocessing(&self, config: &VitConfig) -> Result<Preprocessing, Error> {
         let get = |field: &str| self.pretrained(field);
         let crop_mode = match get("crop_mode") {
@@ -307,7 +307,7 @@ impl HubConfig {
             None => 0.875,
             Some(value) => float("crop_pct", value)?,
         };
-        Ok(Preprocessing {
+        let preprocessing = Preprocessing {
             // The network's own size: `pretrained_cfg` describes the checkpoint it came from.
             input_size: config.image_size,
             crop_pct: crop_pct as f32,
@@ -315,7 +315,9 @@ impl HubConfig {
             interpolation,
             mean: channels("mean", get("mean"), [0.485, 0.456, 0.406])?,
             std: channels("std", get("std"), [0.229, 0.224, 0.225])?,
-        })
+        };
+        preprocessing.validate(config)?;
+        Ok(preprocessing)
     }
 }
 

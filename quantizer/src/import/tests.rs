@@ -212,6 +212,19 @@ fn preprocessing_follows_pretrained_cfg_and_has_timms_defaults() {
     ] {
         assert!(read(wrong.clone()).is_err(), "{wrong}");
     }
+    for (field, value) in [
+        ("crop_pct", json!(0)),
+        ("crop_pct", json!(1.01)),
+        ("crop_pct", json!(-0.9)),
+        ("mean", json!([0.5, 1e5, 0.5])),
+        ("mean", json!(1e39)),
+        ("std", json!([0.5, 0.5, 0])),
+        ("std", json!(-0.5)),
+    ] {
+        let error = read(json!({ field: value })).expect_err(field);
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(&format!("{field} must be in")), "{error}");
+    }
 }
 
 /// A one-block model with every tensor in `dtype`, its values the tensor's index.

@@ -70,10 +70,10 @@ impl Measurement<'_> {
         mut progress: impl FnMut(usize),
     ) -> Result<Vec<LayerSensitivity>, Error> {
         let vit = Vit::load(self.device, self.model);
-        let begin = |images| Walk::begin(self.device, &vit.embedding, images, |_| {});
-        let mut walk = begin(self.calibration.images)?;
+        let begin = |images| Walk::begin(self.device, [&vit.embedding], images, |_| {});
+        let [mut walk] = begin(self.calibration.images)?;
         let weights = self.token_weights.table(&self.model.config, self.calibration.information)?;
-        let mut probe = begin(self.probes)?;
+        let [mut probe] = begin(self.probes)?;
         let reference = probe
             .streams()
             .iter()

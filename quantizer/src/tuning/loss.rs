@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
 use crate::device::Device;
+use crate::divergence;
 
 /// What an image's output should be.
 #[derive(Debug, Clone)]
@@ -23,7 +24,8 @@ pub(super) enum Target {
 impl Target {
     /// The softmax of `logits`.
     pub(super) fn soft(logits: &[f32]) -> Self {
-        Self::Distribution(log_probabilities(logits).map(|log| log.exp() as f32).collect())
+        let logs = divergence::log_softmax(logits);
+        Self::Distribution(logs.into_iter().map(|log| log.exp() as f32).collect())
     }
 
     /// Everything on class `label` of `classes`.
@@ -50,7 +52,7 @@ impl Target {
     pub(super) fn loss(&self, outputs: &[f32]) -> f64 {
         match self {
             Self::Distribution(target) => {
-                let logs = target.iter().zip(log_probabilities(outputs));
+                let logs = target.iter().zip(divergence::log_softmax(outputs));
                 self.constant() - logs.map(|(&target, log)| f64::from(target) * log).sum::<f64>()
             }
             Self::Features(target) => {
@@ -104,14 +106,6 @@ pub(super) fn stream_distance(stream: Tensor<2>, float: Tensor<2>, images: usize
 fn inverse_energy(values: &[f32]) -> f32 {
     let energy: f64 = values.iter().map(|&value| f64::from(value).powi(2)).sum();
     (1.0 / energy.max(f64::MIN_POSITIVE)) as f32
-}
-
-fn log_probabilities(logits: &[f32]) -> impl Iterator<Item = f64> {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |largest, &logit| largest.max(logit));
-    let shifted = move |&logit: &f32| f64::from(logit) - f64::from(largest);
-    let sum: f64 = logits.iter().map(|logit| shifted(logit).exp()).sum();
-    let log = sum.ln();
-    logits.iter().map(move |logit| shifted(logit) - log)
 }
 
 #[cfg(test)]

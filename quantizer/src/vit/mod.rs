@@ -17,6 +17,7 @@ pub use vectors::VectorKind;
 
 use burn::tensor::Tensor;
 use burn::tensor::module::layer_norm;
+use fresnel_runtime::model::config::VitConfig;
 
 use crate::device::Device;
 use crate::import::{Checkpoint, FloatModel};
@@ -35,7 +36,14 @@ pub struct Vit {
 impl Vit {
     /// Uploads a float model.
     pub fn load(device: &Device, model: &FloatModel) -> Self {
-        let (weights, config) = (&model.weights, &model.config);
+        Self::from_weights(device, &model.weights, &model.config)
+    }
+
+    /// Uploads the tensors of a model that has the shape `config`.
+    ///
+    /// # Panics
+    /// Panics if `weights` lacks one of the model's tensors, which a loaded [`Checkpoint`] never does.
+    pub fn from_weights(device: &Device, weights: &Checkpoint, config: &VitConfig) -> Self {
         Self {
             embedding: Embedding::load(device, weights, config),
             blocks: (0..config.depth as usize)

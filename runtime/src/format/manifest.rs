@@ -13,6 +13,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::{MAX_CLASS_NAMES, MAX_METADATA_PAIRS, MAX_PAIRS, MAX_RANK, MAX_TENSORS};
+use crate::error::{Error, ErrorKind};
 use crate::model::config::VitConfig;
 
 /// Everything in a file but the tensors' data.
@@ -49,6 +50,13 @@ impl Manifest {
     /// The whole recipe as TOML, where the file holds it.
     pub fn recipe_toml(&self) -> Option<&str> {
         self.recipe.iter().find(|(key, _)| key == RECIPE_TOML).map(|(_, text)| text.as_str())
+    }
+
+    /// The manifest's bytes in a file.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, Error> {
+        postcard::to_allocvec(self).map_err(|source| {
+            Error::new(ErrorKind::Invalid, "cannot encode the manifest").with_source(source)
+        })
     }
 
     /// The measured value named `key`, where the file states one.

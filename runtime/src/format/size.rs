@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::header::{ALIGNMENT, Header, MINOR};
-use super::manifest::{Encoding, Manifest, TensorEntry};
+use super::manifest::{Encoding, TensorEntry};
 use super::validate::encoded_length;
 use super::writer::ManifestParts;
 use crate::error::{Error, ErrorKind};
@@ -69,19 +69,7 @@ pub fn file_size_limit(parts: &ManifestParts, tensors: &[TensorEntry]) -> Result
         // The longest checksum in the manifest's variable-length numbers.
         entries.push(TensorEntry { offset, length, crc32: u32::MAX, ..tensor.clone() });
     }
-    let manifest = Manifest {
-        config: parts.config.clone(),
-        preprocessing: parts.preprocessing.clone(),
-        tensors: entries,
-        class_names: parts.class_names.clone(),
-        recipe: parts.recipe.clone(),
-        provenance: parts.provenance.clone(),
-        measured: parts.measured.clone(),
-        metadata: parts.metadata.clone(),
-    };
-    let manifest = postcard::to_allocvec(&manifest).map_err(|source| {
-        Error::new(ErrorKind::Invalid, "cannot encode the manifest").with_source(source)
-    })?;
+    let manifest = parts.manifest(entries).encode()?;
     let manifest_len = u32::try_from(manifest.len())
         .map_err(|_| Error::new(ErrorKind::Limit, "the manifest is too long"))?;
     Ok(Header { minor: MINOR, flags: 0, manifest_len, manifest_crc32: 0, data_len }.file_len())
@@ -91,7 +79,7 @@ pub fn file_size_limit(parts: &ManifestParts, tensors: &[TensorEntry]) -> Result
 mod tests {
     use super::*;
     use crate::format::CodeWidth;
-    use crate::model::config::{Activation, Pooling};
+    use crate::format::tests::fixture;
 
     fn deit_base() -> VitConfig {
         VitConfig {
@@ -103,23 +91,10 @@ mod tests {
             depth: 12,
             num_heads: 12,
             mlp_hidden: 3072,
-            qkv_bias: true,
             proj_bias: true,
-            qk_norm: false,
-            class_token: true,
-            distillation_token: false,
-            register_tokens: 0,
-            position_embedding: true,
-            no_embed_class: false,
-            pre_norm: false,
             layer_scale: false,
-            final_norm: true,
-            fc_norm: false,
-            pooling: Pooling::Token,
-            pool_include_prefix: false,
-            activation: Activation::GeluErf,
-            norm_epsilon: 1e-6,
             num_classes: 1000,
+            ..fixture::config()
         }
     }
 

@@ -21,7 +21,7 @@ const BLOCK: usize = 1024;
 /// Checks everything that can be told without the tensors' data, which is `data_len` bytes long.
 pub(super) fn manifest(manifest: &Manifest, data_len: u64) -> Result<(), Error> {
     manifest.config.validate()?;
-    preprocessing(&manifest.preprocessing, &manifest.config)?;
+    manifest.preprocessing.validate(&manifest.config)?;
     texts(manifest)?;
     for entry in &manifest.tensors {
         self::entry(entry)
@@ -87,30 +87,37 @@ fn limit(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Limit, message)
 }
 
-fn preprocessing(preprocessing: &Preprocessing, config: &VitConfig) -> Result<(), Error> {
-    let wrong = |message: String| Err(invalid(format!("wrong preprocessing: {message}")));
-    if preprocessing.input_size != config.image_size {
-        return wrong(format!(
-            "input_size must equal the configuration's image_size {:?}, found {:?}",
-            config.image_size, preprocessing.input_size
-        ));
-    }
-    let crop = preprocessing.crop_pct;
-    if !(limits::MIN_CROP_PCT..=1.0).contains(&crop) {
-        return wrong(format!("crop_pct must be in {}..=1, found {crop}", limits::MIN_CROP_PCT));
-    }
-    for (mean, std) in preprocessing.mean.into_iter().zip(preprocessing.std) {
-        let mean_ok = mean.abs() <= limits::MAX_PIXEL_STATISTIC;
-        let std_ok = (limits::MIN_PIXEL_STD..=limits::MAX_PIXEL_STATISTIC).contains(&std);
-        if !mean_ok || !std_ok {
+impl Preprocessing {
+    /// Checks that images can be prepared so for a model of this configuration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a size that is not the model's and for a number out of its range
+    /// (see [`limits`]); the message names the field.
+    pub fn validate(&self, config: &VitConfig) -> Result<(), Error> {
+        let wrong = |message: String| Err(invalid(format!("wrong preprocessing: {message}")));
+        if self.input_size != config.image_size {
             return wrong(format!(
-                "mean must be within +-{0} and std within {1}..={0}, found mean {mean}, std {std}",
-                limits::MAX_PIXEL_STATISTIC,
-                limits::MIN_PIXEL_STD
+                "input_size must equal the configuration's image_size {:?}, found {:?}",
+                config.image_size, self.input_size
             ));
         }
+        let crop = self.crop_pct;
+        if !(limits::MIN_CROP_PCT..=1.0).contains(&crop) {
+            return wrong(format!(
+                "crop_pct must be in {}..=1, found {crop}",
+                limits::MIN_CROP_PCT
+            ));
+        }
+        let most = limits::MAX_PIXEL_STATISTIC;
+        for (field, values, least) in
+            [("mean", self.mean, -most), ("std", self.std, limits::MIN_PIXEL_STD)]
+        {
+            if let Some(value) = values.into_iter().find(|value| !(least..=most).contains(value)) {
+                return wrong(format!("{field} must be in {least}..={most}, found {value}"));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Class names, recipe, provenance, measured values and metadata.

@@ -36,6 +36,22 @@ pub struct ManifestParts {
     pub metadata: Vec<(String, String)>,
 }
 
+impl ManifestParts {
+    /// The manifest with this tensor table.
+    pub(super) fn manifest(&self, tensors: Vec<TensorEntry>) -> Manifest {
+        Manifest {
+            config: self.config.clone(),
+            preprocessing: self.preprocessing.clone(),
+            tensors,
+            class_names: self.class_names.clone(),
+            recipe: self.recipe.clone(),
+            provenance: self.provenance.clone(),
+            measured: self.measured.clone(),
+            metadata: self.metadata.clone(),
+        }
+    }
+}
+
 /// A tensor to be written.
 #[derive(Clone, Debug)]
 pub struct TensorData<'a> {
@@ -103,23 +119,12 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(parts: &ManifestParts, tensors: &'a [TensorData<'a>]) -> Result<Plan<'a>, Error> {
         let (entries, blobs, data_len) = lay_out(&parts.config, tensors)?;
-        let manifest = Manifest {
-            config: parts.config.clone(),
-            preprocessing: parts.preprocessing.clone(),
-            tensors: entries,
-            class_names: parts.class_names.clone(),
-            recipe: parts.recipe.clone(),
-            provenance: parts.provenance.clone(),
-            measured: parts.measured.clone(),
-            metadata: parts.metadata.clone(),
-        };
+        let manifest = parts.manifest(entries);
         validate::manifest(&manifest, data_len)?;
         for (entry, (_, bytes)) in manifest.tensors.iter().zip(&blobs) {
             validate::tensor(entry, bytes)?;
         }
-        let manifest = postcard::to_allocvec(&manifest).map_err(|source| {
-            Error::new(ErrorKind::Invalid, "cannot encode the manifest").with_source(source)
-        })?;
+        let manifest = manifest.encode()?;
         let manifest_len = u32::try_from(manifest.len())
             .ok()
             .filter(|&length| length <= MAX_MANIFEST_BYTES)

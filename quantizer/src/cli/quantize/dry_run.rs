@@ -1,10 +1,13 @@
 //! `quantize --dry-run`: the layers, their widths and sizes, without images and without a file.
 
+use std::collections::BTreeMap;
+
 use fresnel_runtime::cli::{Failure, Output};
 use fresnel_runtime::model::config::{Role, TensorSpec};
 use serde_json::{Value, json};
 
 use crate::calibration::images::DEFAULT_COUNT;
+use crate::cli::tuning;
 use crate::import::FloatModel;
 use crate::layer_bits::named_widths;
 use crate::mixed::MixedPrecision;
@@ -98,6 +101,9 @@ impl Plan {
             ))?;
         }
         output.line("")?;
+        if let Some(tuning) = &recipe.tuning {
+            output.line(tuning::plan(tuning))?;
+        }
         match (&self.file, mixed) {
             (Some(file), _) => output.line(format_args!(
                 "{:.3} bits on average, file {} bytes, arithmetic bound {} bytes",
@@ -126,6 +132,7 @@ impl Plan {
                 "bytes": row.bytes,
             })
         };
+        let tuning = recipe.tuning.as_ref();
         Ok(json!({
             "dry_run": true,
             "layers": self.rows(model, recipe, mixed)?.into_iter().map(row).collect::<Vec<_>>(),
@@ -133,6 +140,7 @@ impl Plan {
             "file_bytes": self.file.as_ref().map(|file| file.file_bytes),
             "bound_bytes": self.file.as_ref().map(|file| file.bound_bytes),
             "widths_are_measured": mixed.is_some(),
+            "tuning": tuning.map(|tuning| tuning.settings().into_iter().collect::<BTreeMap<_, _>>()),
         }))
     }
 }

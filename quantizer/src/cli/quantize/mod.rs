@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use fresnel_kernels::{Isa, Pool};
+use fresnel_kernels::Isa;
 use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs, check_output};
 use fresnel_runtime::format::write;
 
 use crate::calibration::images::Selection;
 use crate::calibration::{Calibration, CalibrationImages, Prepared};
+use crate::cli::model_args::ModelArgs;
+use crate::cli::preparation::{prepare, use_threads};
 use crate::cli::tuning;
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, FloatModel, Source};
 use crate::mixed::{Budget, LayerSensitivity, MixedPrecision};
 use crate::recipe::{Finished, Recipe, Settings};
 use crate::search::{self, Subject, Trial};
+use crate::tuning::check;
 use report::Report;
 
 /// Quantize a timm Vision Transformer
@@ -36,15 +39,8 @@ MODEL is a safetensors checkpoint with timm's tensor names, or a folder with mod
 hub's config.json. Images are jpeg or png files; labels are not needed. A recipe is what `fresnel inspect
 FILE --recipe` prints; flags given beside it override it.")]
 pub struct QuantizeArgs {
-    /// Checkpoint: a safetensors file, or a folder with model.safetensors and config.json
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
-    /// The hub's config.json, where it does not lie beside the checkpoint
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Class names, one per line in index order [default: those in the configuration]
-    #[arg(long, value_name = "FILE")]
-    class_names: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Calibration images: a folder, or a csv with a column `file`
     #[arg(long, value_name = "DIR_OR_CSV")]
     calib: Option<PathBuf>,
@@ -133,7 +129,7 @@ impl QuantizeArgs {
         source: &Source,
         images: Option<&CalibrationImages>,
     ) -> Result<(), Failure> {
-        let lists = [&self.calib, &self.class_names, &self.recipe];
+        let lists = [&self.calib, &self.model.class_names, &self.recipe];
         let inputs: Vec<&Path> = [&*source.weights, &*source.config]
             .into_iter()
             .chain(lists.into_iter().flatten().map(PathBuf::as_path))
@@ -142,11 +138,44 @@ impl QuantizeArgs {
         check_output(output, &inputs, self.force)
     }
 
+    /// The calibration images, where something is put into codes.
+    fn images(
+        &self,
+        settings: &Settings,
+        recipe: &Recipe,
+        model: &FloatModel,
+    ) -> Result<Option<CalibrationImages>, Failure> {
+        Ok(match &self.calib {
+            Some(source) if recipe.bits.codes().is_some() => Some(CalibrationImages::select(
+                source,
+                Selection { count: settings.calibration.images, seed: recipe.seed },
+                (&model.preprocessing, model.config.in_channels),
+                self.threads,
+            )?),
+            _ => None,
+        })
+    }
+
+    /// Gives the recipe the labels of `images`, where tuning learns from labels.
+    fn read_labels(
+        &self,
+        settings: &Settings,
+        recipe: &mut Recipe,
+        images: Option<&CalibrationImages>,
+    ) -> Result<(), Failure> {
+        if let (Some(tuning), true) = (&mut recipe.tuning, settings.tuning.on_labels()) {
+            tuning.labels = Some(match (&self.calib, images) {
+                (Some(calib), Some(images)) => tuning::labels(calib, images)?,
+                // A dry run without images: that there will be labels is all it needs.
+                _ => Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
     fn model(&self, source: &Source) -> Result<FloatModel, Failure> {
         let mut model = import::load(source)?;
-        if let Some(path) = &self.class_names {
-            model.class_names = import::read_class_names(path, model.config.num_classes)?;
-        }
+        self.model.name_classes(&mut model)?;
         Ok(model)
     }
 }
@@ -163,46 +192,35 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let (mut recipe, mixed) = settings.recipe()?;
     // Fails early for an instruction set that is forced and not there.
     Isa::from_env().map_err(|error| Failure::usage(error.to_string()))?;
-    let source = Source::locate(&args.model, args.config.as_deref())?;
+    let source = args.model.locate()?;
     let file = match &args.output {
         Some(file) if !args.dry_run => file,
         _ => {
             let model = args.model(&source)?;
+            // Nothing else in a dry run depends on the images.
+            let images = if settings.tuning.on_labels() {
+                args.images(&settings, &recipe, &model)?
+            } else {
+                None
+            };
+            args.read_labels(&settings, &mut recipe, images.as_ref())?;
+            if let (Some(tuning), Some(images)) = (&recipe.tuning, &images) {
+                let (training, held_back) = tuning.divide(images)?;
+                check(&model, (&training, &held_back), tuning)?;
+            }
             return dry_run::dry_run(&output, &model, &settings, &recipe, mixed.as_ref());
         }
     };
     args.check_calibration(&recipe)?;
     args.check_images(&settings, &recipe, mixed.as_ref())?;
     args.check_output(file, &source, None)?;
-    if args.threads > Pool::MAX_THREADS {
-        return Err(Failure::usage(format!(
-            "--threads {}: expected at most {}",
-            args.threads,
-            Pool::MAX_THREADS
-        )));
-    }
-    if args.threads > 0 {
-        // Fails only where the pool runs already, and then it keeps its threads.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global();
-    }
+    use_threads(args.threads)?;
     let model = args.model(&source)?;
     // A pattern that matches nothing is found before the work.
     recipe.widths(&model.config)?;
-    let images = match &args.calib {
-        Some(source) if recipe.bits.codes().is_some() => Some(CalibrationImages::select(
-            source,
-            Selection { count: settings.calibration.images, seed: recipe.seed },
-            (&model.preprocessing, model.config.in_channels),
-            args.threads,
-        )?),
-        _ => None,
-    };
+    let images = args.images(&settings, &recipe, &model)?;
     args.check_output(file, &source, images.as_ref())?;
-    if let (Some(tuning), Some(calib), Some(images), true) =
-        (&mut recipe.tuning, &args.calib, &images, settings.tuning.on_labels())
-    {
-        tuning.labels = Some(tuning::labels(calib, images)?);
-    }
+    args.read_labels(&settings, &mut recipe, images.as_ref())?;
     if let Some(mixed) = &mixed {
         // So is a budget that nothing fits.
         let count = images.as_ref().map_or(0, CalibrationImages::len);
@@ -224,12 +242,8 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     let prepared = images
         .map(|images| {
             let with_information = recipe.needs_information() || args.search.is_some();
-            let steps = if with_information { images.len() } else { 0 };
-            let mut progress = Progress::new("weighing tokens", steps, args.report);
             let cache = args.cache.as_deref();
-            Prepared::new(&model, images, with_information, &device, cache, |done| {
-                progress.advance(done);
-            })
+            prepare(&model, images, with_information, &device, cache, args.report)
         })
         .transpose()?;
     let run = Run { args, model: &model, prepared: prepared.as_ref(), device: &device };

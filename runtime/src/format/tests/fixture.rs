@@ -12,7 +12,7 @@ use crate::format::{Container, encode_float, float};
 use crate::model::config::{Activation, Pooling, Role, VitConfig};
 
 /// A model of one block whose rows end within a byte at every width.
-pub(super) fn config() -> VitConfig {
+pub(in crate::format) fn config() -> VitConfig {
     VitConfig {
         architecture: "test".to_owned(),
         image_size: [4, 6],

@@ -1,7 +1,7 @@
 //! Tests of the file format.
 
 mod damage;
-mod fixture;
+pub(super) mod fixture;
 mod hostile;
 mod properties;
 mod reader;
