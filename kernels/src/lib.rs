@@ -80,6 +80,7 @@ mod matrix;
 mod memory;
 pub mod ops;
 pub mod pack;
+mod peak;
 mod quantize;
 pub mod reference;
 #[cfg(test)]
@@ -92,5 +93,6 @@ pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
 pub use matmul::{Arithmetic, Epilogue, matmul_f32, matmul_int8, matmul_int8_accumulators};
 pub use matrix::Matrix;
+pub use peak::Peak;
 pub use quantize::QuantizedActivations;
 pub use threads::Pool;

@@ -9,6 +9,7 @@
 //! This module and its children are the only `unsafe` code of the crate.
 #![allow(unsafe_code)]
 
+pub(crate) mod peak;
 mod scalar;
 #[cfg(test)]
 mod tests;
