@@ -28,6 +28,7 @@ use fresnel_kernels::{
 };
 
 use super::patches::{Sizes, assemble, gather, pool};
+use super::profile::{Clock, Operation};
 use crate::error::{Error, ErrorKind};
 use crate::model::Model;
 use crate::model::weights::{Block, Linear, Norm};
@@ -43,6 +44,8 @@ pub(crate) struct Executor {
     pub(super) arena: Arena,
     sizes: Sizes,
     images_per_pass: usize,
+    /// Off, unless a profile was asked for.
+    pub(crate) clock: Clock,
 }
 
 /// The buffers, sized for one pass.
@@ -79,7 +82,8 @@ impl Executor {
         let pool = Pool::with_isa(threads, isa).map_err(|error| {
             Error::new(ErrorKind::Device, "cannot start the threads").with_source(error)
         })?;
-        Ok(Self { pool: Arc::new(pool), arena: Arena::default(), sizes, images_per_pass })
+        let (arena, clock) = (Arena::default(), Clock::default());
+        Ok(Self { pool: Arc::new(pool), arena, sizes, images_per_pass, clock })
     }
 
     /// Runs `work` on a thread of the pool.
@@ -145,11 +149,14 @@ impl Executor {
             self.block(block, arithmetic, count);
         }
         self.head(model, arithmetic, count, out);
+        let heads = [&weights.head, &weights.head_distilled].into_iter().flatten();
+        let products: Vec<_> = heads.map(|linear| linear.product(count)).collect();
+        self.clock.lap(Operation::Head, &products);
     }
 
     /// Pixels to tokens in `arena.x`.
     fn embed(&mut self, model: &Model, arithmetic: Arithmetic, images: &[f32], count: usize) {
-        let Self { pool, arena, sizes, .. } = self;
+        let Self { pool, arena, sizes, clock, .. } = self;
         let rows = count * sizes.patches;
         let patches = &mut arena.wide[..rows * sizes.patch()];
         let embedded = &mut arena.y[..rows * sizes.dim];
@@ -168,11 +175,12 @@ impl Executor {
         {
             assemble(model.config(), model.weights(), embedded, x);
         }
+        clock.lap(Operation::PatchEmbedding, &[linear.product(rows)]);
     }
 
     /// One transformer block from `arena.x` to `arena.x`.
     pub(super) fn block(&mut self, block: &Block, arithmetic: Arithmetic, count: usize) {
-        let Self { pool, arena, sizes, .. } = self;
+        let Self { pool, arena, sizes, clock, .. } = self;
         let rows = count * sizes.tokens();
         let Arena { x, y, narrow, wide, quantized } = arena;
         let stream = rows * sizes.dim;
@@ -181,30 +189,39 @@ impl Executor {
         let mut multiply = Multiply { pool, arithmetic, quantized };
 
         normalize(pool, &block.norm1, x_rows, narrow);
+        clock.lap(Operation::Norm1, &[]);
         let qkv = &mut wide[..3 * stream];
         multiply.run(narrow, rows, &block.qkv, Epilogue::default(), qkv);
+        clock.lap(Operation::Qkv, &[block.qkv.product(rows)]);
         if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
             normalize_heads(sizes, q, k, qkv);
+            clock.lap(Operation::QkNorm, &[]);
         }
         let head_dim = sizes.dim / sizes.heads;
         ops::attention(pool, qkv, count, sizes.tokens(), sizes.heads, head_dim, narrow);
+        let product = [count * sizes.heads * sizes.tokens(), sizes.tokens(), head_dim];
+        clock.lap(Operation::Attention, &[product, product]);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale1.as_deref(),
             residual: Some(x_rows),
             ..Epilogue::default()
         };
         multiply.run(narrow, rows, &block.proj, epilogue, y_rows);
+        clock.lap(Operation::Projection, &[block.proj.product(rows)]);
 
         normalize(pool, &block.norm2, y_rows, narrow);
+        clock.lap(Operation::Norm2, &[]);
         let hidden = &mut wide[..rows * sizes.hidden];
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
         multiply.run(narrow, rows, &block.fc1, epilogue, hidden);
+        clock.lap(Operation::Fc1, &[block.fc1.product(rows)]);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_deref(),
             residual: Some(y_rows),
             ..Epilogue::default()
         };
         multiply.run(hidden, rows, &block.fc2, epilogue, x_rows);
+        clock.lap(Operation::Fc2, &[block.fc2.product(rows)]);
     }
 
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.

@@ -147,6 +147,11 @@ fn length(vector: &Option<Vec<f32>>) -> usize {
 }
 
 impl Linear {
+    /// Sizes of the product with `m` rows of activations: rows, output and input features.
+    pub(crate) fn product(&self, m: usize) -> [usize; 3] {
+        [m, self.weight.out_features(), self.weight.in_features()]
+    }
+
     /// Name of the kernel that multiplies with this layer in `arithmetic`.
     pub(crate) fn kernel(&self, arithmetic: Arithmetic) -> String {
         let integer = arithmetic == Arithmetic::Int8 && self.weight.supports_int8();

@@ -1,111 +1,94 @@
-//! `bench`: latency and throughput of models, measured fairly.
+//! Latency and throughput of models.
 //!
-//! All models are loaded and warmed up first; then they run in rounds, one run of each per round, in
-//! an order that rotates, so that a change of the machine's speed meets all of them alike.
+//! All models are loaded and warmed up first; then they run in rounds, in an order that rotates.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
-use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Failure, MachineArgs, Output, Progress, ReportArgs};
+use super::BenchArgs;
+use super::statistics::{Samples, milliseconds};
+use crate::cli::{Failure, Output, Progress};
+use crate::exec::profile::{Operation, Profile};
 use crate::model::Model;
-use crate::session::{Compute, Session};
-
-/// Measure how fast models run
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  fresnel-run bench model.fresnel --threads 1
-  fresnel-run bench float.fresnel 4bit.fresnel 2bit.fresnel --batch 8 --json
-  fresnel-run bench model.fresnel --compute f32,int8
-
-Several models and modes run in turns. peak_rss_bytes is that of the whole process: give one model and
-one mode to learn what it needs.")]
-pub struct BenchArgs {
-    /// Model files
-    #[arg(value_name = "FILE", required = true)]
-    pub models: Vec<PathBuf>,
-    /// Arithmetic of the activations; several, separated by commas, are compared
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
-    pub compute: Vec<Compute>,
-    /// Images per run
-    #[arg(long, value_name = "B", default_value_t = 1)]
-    pub batch: usize,
-    /// Timed runs of each model and mode
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub iterations: usize,
-    #[command(flatten)]
-    pub(crate) machine: MachineArgs,
-    /// How to report
-    #[command(flatten)]
-    pub report: ReportArgs,
-}
+use crate::session::Session;
 
 /// One model in one mode.
 struct Contestant<'a> {
     file: &'a PathBuf,
     session: Session,
     pixels: Vec<f32>,
-    milliseconds: Vec<f64>,
+    /// From opening the file to the first logits.
+    first: f64,
+    milliseconds: Samples,
+    profiles: Vec<Profile>,
 }
 
-/// Runs `bench`.
-///
-/// # Errors
-/// When a model cannot be read or run.
-pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
+pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    for (flag, value) in [("--batch", args.batch), ("--iterations", args.iterations)] {
-        if value == 0 {
-            return Err(Failure::usage(format!("{flag} must be at least 1")));
-        }
-    }
-    let mut contestants = Vec::new();
+    let count = args.models.len() * args.compute.len();
+    let mut progress = Progress::new("measuring", (args.iterations + 1) * count, args.report);
+    let mut contestants = Vec::with_capacity(count);
     for file in &args.models {
-        let model = Model::open(file)?;
+        let (load, model) = milliseconds(|| Model::open(file));
+        let model = model?;
         for &compute in &args.compute {
-            contestants.push(Contestant {
+            let (start, session) = milliseconds(|| args.machine.session(&model, compute));
+            let mut contestant = Contestant {
                 file,
-                session: args.machine.session(&model, compute)?,
+                session: session?,
                 pixels: noise(&model, args.batch)?,
-                milliseconds: Vec::with_capacity(args.iterations),
-            });
+                first: load + start,
+                milliseconds: Samples::with_capacity(args.iterations),
+                profiles: Vec::new(),
+            };
+            contestant.first += contestant.run(args.batch)?;
+            contestants.push(contestant);
+            progress.advance(1);
         }
     }
-    let runs = (args.iterations + 1) * contestants.len();
-    let mut progress = Progress::new("measuring", runs, args.report);
-    for contestant in &mut contestants {
-        contestant.run(args.batch)?;
-        progress.advance(1);
-    }
-    let count = contestants.len();
     for round in 0..args.iterations {
         for turn in 0..count {
             let contestant = &mut contestants[(round + turn) % count];
-            let milliseconds = contestant.run(args.batch)?;
+            let milliseconds = if args.profile {
+                contestant.run_profiled(args.batch)?
+            } else {
+                contestant.run(args.batch)?
+            };
             contestant.milliseconds.push(milliseconds);
             progress.advance(1);
         }
     }
     drop(progress);
     let peak = peak_rss_bytes();
-    if !output.json() {
-        output.line(format_args!(
-            "{:>10} {:>10} {:>10}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} file",
-            "median ms",
-            "min ms",
-            "images/s",
-            "mode",
-            "threads",
-            "batch",
-            "file bytes",
-            "memory",
-            "kernel"
-        ))?;
+    if output.json() {
+        return contestants
+            .iter()
+            .try_for_each(|contestant| output.line(contestant.object(args, peak)));
     }
-    for contestant in &mut contestants {
-        output.line(contestant.report(args, peak))?;
+    output.line(format_args!(
+        "{:>10} {:>10} {:>10} {:>10}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} file",
+        "median ms",
+        "min ms",
+        "images/s",
+        "first ms",
+        "mode",
+        "threads",
+        "batch",
+        "file bytes",
+        "memory",
+        "kernel"
+    ))?;
+    for contestant in &contestants {
+        output.line(contestant.row(args))?;
+    }
+    if let Some(peak) = peak {
+        output.line(format_args!("peak memory of the process: {peak} bytes"))?;
+    }
+    if args.profile {
+        for contestant in &contestants {
+            contestant.write_profile(&output)?;
+        }
     }
     Ok(())
 }
@@ -113,38 +96,61 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
 impl Contestant<'_> {
     /// One run, in milliseconds.
     fn run(&mut self, batch: usize) -> Result<f64, Failure> {
-        let start = Instant::now();
-        self.session.run(&self.pixels, batch).map_err(|error| error.at_path(self.file))?;
-        Ok(start.elapsed().as_secs_f64() * 1e3)
+        let (milliseconds, logits) = milliseconds(|| self.session.run(&self.pixels, batch));
+        logits.map_err(|error| error.at_path(self.file))?;
+        Ok(milliseconds)
+    }
+
+    /// One run, in milliseconds, whose profile is kept.
+    fn run_profiled(&mut self, batch: usize) -> Result<f64, Failure> {
+        let (milliseconds, result) =
+            milliseconds(|| self.session.run_profiled(&self.pixels, batch));
+        let (_, profile) = result.map_err(|error| error.at_path(self.file))?;
+        self.profiles.push(profile);
+        Ok(milliseconds)
+    }
+
+    fn images_per_second(&self, batch: usize) -> f64 {
+        batch as f64 * 1e3 / self.milliseconds.median()
+    }
+
+    /// This model and mode as JSON.
+    fn object(&self, args: &BenchArgs, peak: Option<u64>) -> Value {
+        let session = &self.session;
+        let model = session.model();
+        let mut object = json!({
+            "file": self.file.display().to_string(),
+            "median_ms": self.milliseconds.median(),
+            "min_ms": self.milliseconds.least(),
+            "images_per_second": self.images_per_second(args.batch),
+            "first_logits_ms": self.first,
+            "file_bytes": model.file_bytes(),
+            "resident_bytes": model.resident_bytes(),
+            "peak_rss_bytes": peak,
+            "compute": session.compute().name(),
+            "isa": model.isa().name(),
+            "threads": session.threads(),
+            "batch": args.batch,
+            "iterations": args.iterations,
+            "kernel": session.kernel(),
+        });
+        if args.profile {
+            object["profile"] = self.shares().iter().map(Share::object).collect();
+        }
+        object
     }
 
     /// The line of output for this model and mode.
-    fn report(&mut self, args: &BenchArgs, peak: Option<u64>) -> String {
+    fn row(&self, args: &BenchArgs) -> String {
         let session = &self.session;
         let model = session.model();
-        let median = median(&mut self.milliseconds);
-        let min = self.milliseconds.first().copied().unwrap_or(f64::NAN);
-        let images_per_second = args.batch as f64 * 1e3 / median;
-        if args.report.json {
-            let object: Value = json!({
-                "file": self.file.display().to_string(),
-                "median_ms": median,
-                "min_ms": min,
-                "images_per_second": images_per_second,
-                "file_bytes": model.file_bytes(),
-                "resident_bytes": model.resident_bytes(),
-                "peak_rss_bytes": peak,
-                "compute": session.compute().name(),
-                "threads": session.threads(),
-                "batch": args.batch,
-                "iterations": args.iterations,
-                "kernel": session.kernel(),
-            });
-            return object.to_string();
-        }
-        let compute = session.compute().name();
         format!(
-            "{median:10.3} {min:10.3} {images_per_second:10.1}  {compute:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} {}",
+            "{:10.3} {:10.3} {:10.1} {:10.1}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} {}",
+            self.milliseconds.median(),
+            self.milliseconds.least(),
+            self.images_per_second(args.batch),
+            self.first,
+            session.compute().name(),
             session.threads(),
             args.batch,
             model.file_bytes(),
@@ -153,15 +159,80 @@ impl Contestant<'_> {
             self.file.display()
         )
     }
+
+    fn write_profile(&self, output: &Output) -> Result<(), Failure> {
+        output.line("")?;
+        output.line(format_args!("{}, {}", self.file.display(), self.session.compute().name()))?;
+        output.line(format_args!(
+            "{:>20} {:>6} {:>10} {:>7} {:>9}",
+            "operation", "calls", "ms", "share", "GOP/s"
+        ))?;
+        self.shares().iter().try_for_each(|share| output.line(share.row()))
+    }
+
+    /// The operations that ran, each with the median of its times.
+    fn shares(&self) -> Vec<Share> {
+        let mut shares: Vec<Share> = Operation::ALL
+            .into_iter()
+            .filter_map(|operation| {
+                let entry = self.profiles.first()?.entry(operation);
+                let mut times = Samples::with_capacity(self.profiles.len());
+                for profile in &self.profiles {
+                    times.push(profile.entry(operation).time.as_secs_f64() * 1e3);
+                }
+                (entry.calls > 0).then(|| Share {
+                    operation,
+                    calls: entry.calls,
+                    milliseconds: times.median(),
+                    share: 0.0,
+                    arithmetic_operations: entry.arithmetic_operations,
+                })
+            })
+            .collect();
+        let total: f64 = shares.iter().map(|share| share.milliseconds).sum();
+        for share in &mut shares {
+            share.share = share.milliseconds / total;
+        }
+        shares
+    }
 }
 
-/// Sorts `values` and returns the middle one, or the mean of the two middle ones.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[n / 2],
-        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
+/// What one operation takes of a run.
+struct Share {
+    operation: Operation,
+    calls: usize,
+    milliseconds: f64,
+    /// Of the sum over all operations.
+    share: f64,
+    arithmetic_operations: u64,
+}
+
+impl Share {
+    /// 10^9 operations per second, where there are matrix products.
+    fn rate(&self) -> Option<f64> {
+        (self.arithmetic_operations > 0)
+            .then(|| self.arithmetic_operations as f64 / self.milliseconds * 1e-6)
+    }
+
+    fn object(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("operation".into(), self.operation.name().into());
+        object.insert("calls".into(), self.calls.into());
+        object.insert("median_ms".into(), self.milliseconds.into());
+        object.insert("share".into(), self.share.into());
+        object.insert("gops".into(), self.rate().into());
+        object.into()
+    }
+
+    fn row(&self) -> String {
+        let rate = self.rate().map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+        format!(
+            "{:>20} {:>6} {:>10.3} {:>5.1} % {rate:>9}",
+            self.operation.name(),
+            self.calls,
+            self.milliseconds,
+            self.share * 100.0
+        )
     }
 }
 
@@ -178,11 +249,7 @@ fn noise(model: &Model, batch: usize) -> Result<Vec<f32>, Failure> {
     pixels
         .try_reserve_exact(count)
         .map_err(|_| Failure::usage("--batch is too large for this machine's memory"))?;
-    let mut state = 1u32;
-    pixels.resize_with(count, || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
-    });
+    pixels.extend(super::statistics::noise().take(count).map(|value| 2.0 * value));
     Ok(pixels)
 }
 
@@ -196,18 +263,9 @@ fn peak_rss_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{median, peak_rss_bytes};
-
-    #[test]
-    fn median_of_odd_and_even_counts() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median(&mut []).is_nan());
-    }
-
     #[cfg(target_os = "linux")]
     #[test]
     fn linux_tells_peak_memory() {
-        assert!(peak_rss_bytes().is_some_and(|bytes| bytes > 1 << 16));
+        assert!(super::peak_rss_bytes().is_some_and(|bytes| bytes > 1 << 16));
     }
 }

@@ -1,0 +1,74 @@
+//! `bench`: how fast models run, where their time goes, and how near the kernels come to what the machine can do.
+//!
+//! Whatever is compared runs in rounds, one run of each per round, so that a change of the machine's speed meets all of them
+//! alike.
+
+mod kernels;
+mod models;
+mod operations;
+mod products;
+mod statistics;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Failure, MachineArgs, ReportArgs};
+use crate::session::Compute;
+use kernels::KernelArgs;
+
+/// Measure how fast models or kernels run
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fresnel-run bench model.fresnel --threads 1
+  fresnel-run bench float.fresnel 4bit.fresnel 2bit.fresnel --batch 8 --json
+  fresnel-run bench model.fresnel --compute f32,int8 --profile
+  fresnel-run bench --kernels --threads 1
+  FRESNEL_ISA=avx2 fresnel-run bench --kernels --rows 197 --shape 768x3072 --json
+
+Several models and modes run in turns. peak_rss_bytes is that of the whole process: give one
+model and one mode to learn what it needs. first ms is the time from opening the file to the
+first logits.
+
+--kernels times the matrix products of every width and arithmetic, on each instruction set of
+this machine (or the one that FRESNEL_ISA names), in turns with a loop that measures the highest
+rate of the instruction they use. share is the part of that rate which a kernel reaches, as the
+median over the runs; best compares the shortest run with the highest rate. Without a model the
+shapes are those of DeiT-B.")]
+pub struct BenchArgs {
+    /// Model files; with --kernels, at most one, for its shapes
+    #[arg(value_name = "FILE", required_unless_present = "kernels")]
+    pub models: Vec<PathBuf>,
+    /// Arithmetic of the activations; several, separated by commas, are compared
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
+    pub compute: Vec<Compute>,
+    /// Images per run
+    #[arg(long, value_name = "B", default_value_t = 1)]
+    pub batch: usize,
+    /// Timed runs of each model and mode, or of each kernel
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub iterations: usize,
+    /// Show where the time goes, operation by operation
+    #[arg(long)]
+    pub profile: bool,
+    #[command(flatten)]
+    pub(crate) kernels: KernelArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// How to report
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// Runs `bench`.
+///
+/// # Errors
+/// When a model cannot be read or run, or the machine lacks the instruction set that `FRESNEL_ISA` names.
+pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    for (flag, value) in [("--batch", args.batch), ("--iterations", args.iterations)] {
+        if value == 0 {
+            return Err(Failure::usage(format!("{flag} must be at least 1")));
+        }
+    }
+    if args.kernels.kernels { kernels::bench(args) } else { models::bench(args) }
+}
