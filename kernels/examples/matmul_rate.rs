@@ -7,15 +7,15 @@
 //! For the four linear layers of a DeiT-B block (197 tokens) every kernel and `gemm` (f32) are timed in turn, round after
 //! round, so that other load on the machine meets all of them alike. Time and rate are medians over the rounds; the first
 //! ratio is the median of the ratios to `gemm` in the same round, the second that of the shortest times, which other load
-//! disturbs least. Quantising the activations is part of an int8 product here. The last
+//! disturbs least. Packing the activations is not part of a product here. The last
 //! lines time attention and the pointwise operations of a block.
 
 use std::error::Error;
 use std::time::Instant;
 
 use fresnel_kernels::{
-    Activation, Arithmetic, Epilogue, Isa, Matrix, Pool, QuantizedActivations, Width, matmul_f32,
-    matmul_int8, ops, pack,
+    Activation, Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, ops,
+    pack,
 };
 
 /// `(K, N)` of qkv, projection, fc1 and fc2.
@@ -95,7 +95,7 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
     let bias = numbers(n);
     let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
     let mut kernels: Vec<(Matrix, Arithmetic)> = Vec::new();
-    for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
+    for arithmetic in Arithmetic::ALL {
         for width in Width::ALL {
             let codes: Vec<u8> = weights
                 .iter()
@@ -105,7 +105,9 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
             let packed = pack::pack(width, n, k, &codes)?;
             let (scale, offset) = (vec![0.01; n], vec![-0.01; n]);
             let matrix = Matrix::from_codes(options.isa, width, n, k, &packed, &scale, &offset)?;
-            kernels.push((matrix, arithmetic));
+            if matrix.supports(arithmetic) {
+                kernels.push((matrix, arithmetic));
+            }
         }
     }
     kernels.push((Matrix::from_f32(options.isa, n, k, &weights)?, Arithmetic::F32));
@@ -113,7 +115,7 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
     kernels.push((Matrix::from_f16(options.isa, n, k, &halves)?, Arithmetic::F32));
 
     let mut out = vec![0.0; m * n];
-    let mut quantized = QuantizedActivations::new();
+    let mut packed = Activations::new();
     let mut times = vec![Vec::new(); kernels.len()];
     let mut gemm_times = Vec::new();
     for round in 0..options.rounds + 2 {
@@ -123,13 +125,8 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
             gemm_times.push(gemm_time);
         }
         for ((matrix, arithmetic), times) in kernels.iter().zip(&mut times) {
-            let time = seconds(|| match arithmetic {
-                Arithmetic::F32 => matmul_f32(pool, &a, m, matrix, &epilogue, &mut out),
-                Arithmetic::Int8 => {
-                    quantized.quantize_symmetric(pool, &a, m, k);
-                    matmul_int8(pool, &quantized, matrix, &epilogue, &mut out);
-                }
-            });
+            packed.pack(pool, *arithmetic, &Rows::Plain { values: &a, columns: k });
+            let time = seconds(|| matmul(pool, &packed, matrix, &epilogue, &mut out));
             if round > 1 {
                 times.push(time);
             }
@@ -228,12 +225,13 @@ fn operations(pool: &Pool, options: &Options) {
     report("softmax of the scores", "G elements/s", elements, &mut || {
         ops::softmax_rows(pool, &mut scores, m * heads, m);
     });
-    let mut quantized = QuantizedActivations::new();
+    let mut packed = Activations::new();
     let elements = x.len() as f64;
-    report("quantize, symmetric", "G elements/s", elements, &mut || {
-        quantized.quantize_symmetric(pool, &x, m, width);
+    report("quantize", "G elements/s", elements, &mut || {
+        packed.pack(pool, Arithmetic::Int8, &Rows::Plain { values: &x, columns: width });
     });
-    report("quantize, asymmetric", "G elements/s", elements, &mut || {
-        quantized.quantize_asymmetric(pool, &x, m, width);
+    report("layer norm and quantize", "G elements/s", elements, &mut || {
+        let rows = Rows::Normalized { x: &x, gamma: &gamma, beta: &beta, eps: 1e-6 };
+        packed.pack(pool, Arithmetic::Int8, &rows);
     });
 }

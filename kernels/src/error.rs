@@ -63,7 +63,7 @@ pub enum PackError {
 #[non_exhaustive]
 pub enum IsaError {
     /// The name is none of those this crate knows.
-    #[error("unknown instruction set {name:?}: expected scalar, avx2 or avx512vnni")]
+    #[error("unknown instruction set {name:?}: expected one of {}", names(&Isa::ALL))]
     Unknown {
         /// The name given.
         name: String,

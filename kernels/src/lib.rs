@@ -6,7 +6,7 @@
 //! has the operations between the matmuls ([`ops`]). It knows no file, model or image.
 //!
 //! ```
-//! use fresnel_kernels::{Epilogue, Isa, Matrix, Pool, Width, matmul_f32, pack};
+//! use fresnel_kernels::{Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, pack};
 //!
 //! // Two output channels of four input features, at 2 bit: w = 0.5 * k - 1.
 //! let codes = [0, 1, 2, 3, 3, 3, 0, 0];
@@ -14,9 +14,12 @@
 //! let isa = Isa::from_env()?;
 //! let weights = Matrix::from_codes(isa, Width::Two, 2, 4, &packed, &[0.5; 2], &[-1.0; 2])?;
 //!
-//! let pool = Pool::new(1)?;
+//! let pool = Pool::with_isa(1, isa)?;
+//! let mut activations = Activations::new();
+//! let row = Rows::Plain { values: &[1.0, 2.0, 3.0, 4.0], columns: 4 };
+//! activations.pack(&pool, Arithmetic::F32, &row);
 //! let mut out = [0.0; 2];
-//! matmul_f32(&pool, &[1.0, 2.0, 3.0, 4.0], 1, &weights, &Epilogue::default(), &mut out);
+//! matmul(&pool, &activations, &weights, &Epilogue::default(), &mut out);
 //! assert_eq!(out, [0.0 + 0.5 * 4.0 - 2.0 * 0.5 - 1.0, 0.5 + 1.0 - 3.0 - 4.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -24,13 +27,15 @@
 //! # What depends on what
 //!
 //! ```text
-//! pack      canonical bytes <-> codes                       safe code
+//! pack        canonical bytes <-> codes                      safe code
 //! pack/panel  codes in the order of the registers            safe code, compiled per instruction set
-//! matrix    panels, scales and offsets of one matrix        safe code
-//! matmul    loops, expansion, epilogue                      safe code, compiled per instruction set
-//! ops       layer norm, softmax, GELU, attention            safe code, compiled per instruction set
-//! arch      detection, micro-kernels, disjoint tiles        the only unsafe code
-//! reference the same in f64                                 what tests compare with
+//! matrix      panels, scales and offsets of one matrix       safe code
+//! rows        where activations come from: numbers, layer normalisation, patches of pixels
+//! activations rows quantised or rounded, in the order of the registers
+//! matmul      loops, expansion, epilogue                     safe code, compiled per instruction set
+//! ops         layer norm, softmax, GELU, attention           safe code, compiled per instruction set
+//! arch        detection, micro-kernels, disjoint tiles       the only unsafe code
+//! reference   the same in f64                                what tests compare with
 //! ```
 //!
 //! # Kernels
@@ -39,8 +44,10 @@
 //!
 //! | [`Isa`] | float tile | integer tile | integer products |
 //! |---|---|---|---|
-//! | `avx512vnni` | 12 x 32 | 12 x 32 | `vpdpbusd`, all widths |
-//! | `avx2` | 6 x 16 | 6 x 16 | `vpmaddubsw` gathered in 16 bits up to 4 bit, `vpmaddwd` at 8 bit |
+//! | `amx` | 12 x 32 | 32 x 32 | `tdpbsud`; bfloat16 with `tdpbf16ps` |
+//! | `avx512vnni` | 12 x 32 | 12 x 32 | `vpdpbusd`, 512 bits |
+//! | `avxvnni` | 6 x 16 | 6 x 16 | `vpdpbusd`, 256 bits |
+//! | `avx2` | 6 x 16 | 6 x 16 | `vpmaddubsw` gathered in 16 bits; codes of 8 bit in two halves |
 //! | `scalar` | 4 x 8 | 4 x 8 | plain Rust |
 //!
 //! A kernel is named `{isa}-w{weight bits}a{activation bits}-{rows}x{columns}` ([`Matrix::kernel_name`]). Memory held per
@@ -48,8 +55,9 @@
 //!
 //! # What is guaranteed
 //!
-//! - Integer sums are exact and therefore equal on all instruction sets, and so are quantised activations, layer
-//!   normalisation and the float results made from integer sums (without an activation function).
+//! - In float and in integer arithmetic every result has the same bits on all instruction sets: products are added in
+//!   one order and with one rounding each, and functions are computed by the same operations. Half precision adds as the
+//!   hardware does.
 //! - No result depends on the number of threads, or on the other rows of a batch.
 //! - No input, finite or not, causes undefined behaviour; a non-finite activation makes its own row non-finite only. Wrong
 //!   lengths panic, as documented; everything that may come from a file is refused with an error.
@@ -72,6 +80,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod activation;
+mod activations;
 mod arch;
 mod bits;
 mod error;
@@ -81,18 +90,19 @@ mod memory;
 pub mod ops;
 pub mod pack;
 mod peak;
-mod quantize;
 pub mod reference;
+mod rows;
 #[cfg(test)]
 mod samples;
 mod threads;
 
 pub use activation::Activation;
+pub use activations::Activations;
 pub use arch::Isa;
 pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
-pub use matmul::{Arithmetic, Epilogue, matmul_f32, matmul_int8, matmul_int8_accumulators};
+pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators};
 pub use matrix::Matrix;
 pub use peak::Peak;
-pub use quantize::QuantizedActivations;
+pub use rows::{Patches, Rows};
 pub use threads::Pool;

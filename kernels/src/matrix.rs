@@ -71,7 +71,7 @@ impl Matrix {
             pack::unpack_row(width, bytes, &mut codes);
             let panel = &mut words.of_mut::<u32>()[row / lanes * panel_words..][..panel_words];
             panel::fill_lane(width, &codes, panel, lanes, row % lanes);
-            // Wraps only where `supports_int8` is false.
+            // Wraps only where [`Matrix::supports`] denies integer products.
             code_sums.of_mut::<i32>()[row] =
                 codes.iter().fold(0_i32, |sum, &code| sum.wrapping_add(i32::from(code)));
         }
@@ -175,14 +175,20 @@ impl Matrix {
         }
     }
 
-    /// Whether [`matmul_int8`](crate::matmul_int8) takes this matrix: codes, and so few input features that no 32-bit sum
-    /// of products can overflow (at least 33,025 at 8 bit, 561,000 at 4 bit).
-    pub fn supports_int8(&self) -> bool {
-        self.width().is_some_and(|width| {
-            // |q - zero| is at most 255, a code at most levels - 1.
-            let largest = 255 * (width.levels() as usize - 1);
-            self.in_features <= i32::MAX as usize / largest
-        })
+    /// Whether [`matmul`](crate::matmul) takes this matrix in an arithmetic. [`Arithmetic::F32`] multiplies every matrix, the others
+    /// codes: [`Arithmetic::Half`] on instruction sets that multiply bfloat16, [`Arithmetic::Int8`] where there are so few input
+    /// features that no 32-bit sum of products can overflow (at least 33,025 at 8 bit, 561,000 at 4 bit).
+    pub fn supports(&self, arithmetic: Arithmetic) -> bool {
+        match (arithmetic, self.width()) {
+            (Arithmetic::F32, _) => true,
+            (_, None) => false,
+            (Arithmetic::Half, Some(_)) => self.isa().supports(Arithmetic::Half),
+            (Arithmetic::Int8, Some(width)) => {
+                // |q - zero| is at most 255, a code at most levels - 1.
+                let largest = 255 * (width.levels() as usize - 1);
+                self.in_features <= i32::MAX as usize / largest
+            }
+        }
     }
 
     /// The name of the kernel that multiplies this matrix: `"{isa}-w{weight bits}a{activation bits}-{rows}x{columns}"`,
@@ -191,6 +197,7 @@ impl Matrix {
         fn tile<S: Simd>(_: S, arithmetic: Arithmetic) -> (usize, usize) {
             match arithmetic {
                 Arithmetic::F32 => (S::F32_ROWS, S::LANES),
+                Arithmetic::Half => (S::HALF_ROWS, S::LANES),
                 Arithmetic::Int8 => (S::INT8_ROWS, S::LANES),
             }
         }
@@ -202,6 +209,7 @@ impl Matrix {
         };
         let activations = match arithmetic {
             Arithmetic::F32 => "32",
+            Arithmetic::Half => "16",
             Arithmetic::Int8 => "8",
         };
         format!("{}-w{weights}a{activations}-{rows}x{columns}", self.isa())

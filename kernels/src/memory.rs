@@ -21,7 +21,8 @@ impl Lines {
         lines
     }
 
-    fn grow<T: Pod>(&mut self, count: usize) {
+    /// At least so much memory; what is added is zero.
+    pub(crate) fn grow<T: Pod>(&mut self, count: usize) {
         let needed = (count * size_of::<T>()).div_ceil(size_of::<Line>());
         if self.0.len() < needed {
             self.0.resize(needed, Line::zeroed());
@@ -47,23 +48,27 @@ impl Lines {
 /// What a buffer is for; a thread keeps one of each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slot {
-    /// The left operand of a matmul, packed for the micro-kernel.
-    Left,
-    /// Sums of its rows.
-    RowSums,
+    /// A row of activations, before it is packed.
+    Rows,
+    /// The numbers of such a row as they are multiplied.
+    RowCodes,
     /// A block of the right operand, expanded from codes.
     Right,
     /// Sums of a panel before the epilogue.
     Sums,
-    /// Keys or values of attention.
-    Keys,
     /// Queries of attention.
     Queries,
+    /// Keys of attention.
+    Keys,
+    /// Values of attention.
+    Values,
     /// Scores of attention.
     Scores,
+    /// Probabilities of attention, as codes.
+    Probabilities,
 }
 
-const SLOTS: usize = Slot::Scores as usize + 1;
+const SLOTS: usize = Slot::Probabilities as usize + 1;
 
 thread_local! {
     static KEPT: [Cell<Lines>; SLOTS] = const { [const { Cell::new(Lines(Vec::new())) }; SLOTS] };

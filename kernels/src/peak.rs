@@ -79,7 +79,7 @@ mod tests {
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let pool = Pool::with_isa(threads, isa).unwrap();
-                for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
+                for arithmetic in Arithmetic::ALL.into_iter().filter(|&one| isa.supports(one)) {
                     let peak = Peak::new(isa, arithmetic).unwrap();
                     let rate = peak.operations_per_second(&pool, Duration::ZERO);
                     assert!(rate.is_finite() && rate > 0.0, "{isa} {arithmetic:?}: {rate}");

@@ -115,4 +115,30 @@ impl Pool {
             _ => data.chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk)),
         }
     }
+
+    /// Calls `work` once for each piece of `first`, of `first_size` elements, with the piece of `second` that belongs to it, of
+    /// `second_size`, and their index; the last pieces may be shorter.
+    pub(crate) fn for_each_chunk_pair<A: Send, B: Send>(
+        &self,
+        first: &mut [A],
+        first_size: usize,
+        second: &mut [B],
+        second_size: usize,
+        work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+    ) {
+        match &self.workers {
+            Some(workers) if first.len() > first_size => workers.install(|| {
+                first
+                    .par_chunks_mut(first_size)
+                    .zip(second.par_chunks_mut(second_size))
+                    .enumerate()
+                    .for_each(|(index, (first, second))| work(index, first, second));
+            }),
+            _ => first
+                .chunks_mut(first_size)
+                .zip(second.chunks_mut(second_size))
+                .enumerate()
+                .for_each(|(index, (first, second))| work(index, first, second)),
+        }
+    }
 }

@@ -20,16 +20,19 @@ pub const DEFAULT_INT8_AGREEMENT: f64 = 95.0;
 /// percent of the calibration images.
 pub const INT8_AGREEMENT: &str = "int8_agreement";
 
+/// The same for `half` and `f32`.
+pub const HALF_AGREEMENT: &str = "half_agreement";
+
 /// Arithmetic of the activations. Weights keep their width in every mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Compute {
-    /// `int8` where the file records that it agrees with `f32` and this machine runs it faster, else `f32`
+    /// The fastest on this machine of `f32` and those which the file records to agree with it
     #[default]
     Auto,
     /// Float activations: the reference
     F32,
-    /// 16-bit activations with float accumulation
+    /// Activations rounded to bfloat16, sums in float; float layers stay in float
     Half,
     /// Activations quantised to 8 bit per token, integer products; float layers stay in float
     Int8,
@@ -74,7 +77,7 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Arithmetic of the activations.
     pub compute: Compute,
-    /// [`Compute::Auto`] considers `int8` when the file records at least this agreement, in percent.
+    /// [`Compute::Auto`] considers `half` and `int8` when the file records at least this agreement, in percent.
     pub int8_agreement: f64,
 }
 
@@ -95,23 +98,28 @@ pub struct Session {
 impl Session {
     /// A session on `model`.
     ///
-    /// [`Compute::Auto`] is resolved here; where the file permits `int8`, the first session of a model
-    /// with a given number of threads times one block in both modes (about a tenth of a second for a
+    /// [`Compute::Auto`] is resolved here; where the file permits another mode than `f32`, the first session of a
+    /// model with a given number of threads times one block in each mode (about a tenth of a second for a
     /// large model), later ones reuse the outcome.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for [`Compute::Half`], [`ErrorKind::Device`] when the threads cannot
-    /// be started, [`ErrorKind::Limit`] when one image needs more memory than a session may use.
+    /// [`ErrorKind::Unsupported`] for [`Compute::Half`] where no layer has a kernel for it,
+    /// [`ErrorKind::Device`] when the threads cannot be started, [`ErrorKind::Limit`] when one image needs more memory than a session may use.
     pub fn new(model: &Arc<Model>, options: SessionOptions) -> Result<Self, Error> {
         let sizes = Sizes::new(model.config());
         let mut executor = Executor::new(sizes, options.threads, model.isa())?;
         let arithmetic = match options.compute {
             Compute::F32 => Arithmetic::F32,
             Compute::Int8 => Arithmetic::Int8,
+            Compute::Half if model.weights().supports(Arithmetic::Half) => Arithmetic::Half,
             Compute::Half => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
-                    "compute half is not available here: use f32, int8 or auto",
+                    format!(
+                        "compute half needs quantized layers and an instruction set that multiplies bfloat16 \
+                         (amx), but the model runs on {}: use f32, int8 or auto",
+                        model.isa()
+                    ),
                 ));
             }
             Compute::Auto => resolve_auto(model, &mut executor, options.int8_agreement)?,
@@ -173,6 +181,7 @@ impl Session {
     pub fn compute(&self) -> Compute {
         match self.arithmetic {
             Arithmetic::F32 => Compute::F32,
+            Arithmetic::Half => Compute::Half,
             Arithmetic::Int8 => Compute::Int8,
         }
     }
@@ -216,11 +225,19 @@ fn resolve_auto(
     executor: &mut Executor,
     threshold: f64,
 ) -> Result<Arithmetic, Error> {
-    let agreement = model.measured(INT8_AGREEMENT);
-    if !agreement.is_some_and(|agreement| agreement >= threshold) || !model.weights().has_int8() {
+    let permitted = |(arithmetic, name)| {
+        let agrees = model.measured(name).is_some_and(|agreement| agreement >= threshold);
+        (agrees && model.weights().supports(arithmetic)).then_some(arithmetic)
+    };
+    let others: Vec<Arithmetic> =
+        [(Arithmetic::Half, HALF_AGREEMENT), (Arithmetic::Int8, INT8_AGREEMENT)]
+            .into_iter()
+            .filter_map(permitted)
+            .collect();
+    if others.is_empty() {
         return Ok(Arithmetic::F32);
     }
-    model.fastest(executor.threads(), || auto::fastest(executor, model))
+    model.fastest(executor.threads(), || auto::fastest(executor, model, &others))
 }
 
 #[cfg(test)]

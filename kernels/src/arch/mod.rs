@@ -9,6 +9,7 @@
 //! This module and its children are the only `unsafe` code of the crate.
 #![allow(unsafe_code)]
 
+mod left;
 pub(crate) mod peak;
 mod scalar;
 #[cfg(test)]
@@ -20,10 +21,11 @@ mod x86_64;
 use std::ffi::OsStr;
 use std::str::FromStr;
 
-use crate::{IsaError, Width};
+use crate::{Arithmetic, IsaError, Width};
+pub(crate) use left::LeftBlock;
 pub(crate) use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{Avx2, Avx512Vnni};
+pub(crate) use x86_64::{Amx, Avx2, Avx512Vnni, AvxVnni};
 
 /// An instruction set that this crate has kernels for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,23 +34,29 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// The same with AVX-VNNI, the integer dot product of 256 bits.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
+    /// The same with AMX: tiles of 16 x 16 sums, of bytes (AMX-INT8) and of bfloat16 (AMX-BF16).
+    Amx,
 }
 
 impl Isa {
     /// Every instruction set, slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
 
     /// The environment variable read by [`Isa::from_env`].
     pub const VARIABLE: &'static str = "FRESNEL_ISA";
 
-    /// The name used by `FRESNEL_ISA` and in kernel names: `"scalar"`, `"avx2"` or `"avx512vnni"`.
+    /// The name used by `FRESNEL_ISA` and in kernel names: `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512vnni"` or `"amx"`.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Amx => "amx",
         }
     }
 
@@ -86,6 +94,17 @@ impl Isa {
         }
     }
 
+    /// Whether this machine has the instructions, and they multiply in `arithmetic`: see
+    /// [`Matrix::supports`](crate::Matrix::supports) for what it takes of a matrix.
+    pub fn supports(self, arithmetic: Arithmetic) -> bool {
+        fn half_rows<S: Simd>(_: S) -> usize {
+            S::HALF_ROWS
+        }
+        self.token().is_some_and(|token| {
+            arithmetic != Arithmetic::Half || dispatch!(token, simd => half_rows(simd)) > 0
+        })
+    }
+
     /// The token which proves that the instructions are there.
     pub(crate) fn token(self) -> Option<Token> {
         match self {
@@ -93,9 +112,13 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().map(Token::Avx2),
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => AvxVnni::detect().map(Token::AvxVnni),
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Avx512Vnni::detect().map(Token::Avx512Vnni),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Amx::detect().map(Token::Amx),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512Vnni => None,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::Amx => None,
         }
     }
 
@@ -129,7 +152,11 @@ pub(crate) enum Token {
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
+    #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
 }
 
 /// Evaluates an expression with `$simd` bound to the [`Simd`] value inside a [`Token`].
@@ -140,7 +167,11 @@ macro_rules! dispatch {
             #[cfg(target_arch = "x86_64")]
             $crate::arch::Token::Avx2($simd) => $body,
             #[cfg(target_arch = "x86_64")]
+            $crate::arch::Token::AvxVnni($simd) => $body,
+            #[cfg(target_arch = "x86_64")]
             $crate::arch::Token::Avx512Vnni($simd) => $body,
+            #[cfg(target_arch = "x86_64")]
+            $crate::arch::Token::Amx($simd) => $body,
         }
     };
 }
@@ -176,9 +207,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const F32_ROWS: usize;
     /// Most rows of an integer tile.
     const INT8_ROWS: usize;
-
-    /// Whether the integer tile wants codes of this width as 16-bit halves rather than bytes.
-    fn wants_halves(width: Width) -> bool;
+    /// Input features of a row that lie together in the left operand of an integer product, which is padded to a multiple
+    /// of them with zeros: the bytes that one register or tile row takes in.
+    const INT8_STEP: usize = 4;
+    /// Most rows of a tile of bfloat16 activations; zero where the instruction set multiplies none.
+    const HALF_ROWS: usize = 0;
 
     /// Runs a task in a function compiled for this instruction set.
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output;
@@ -186,21 +219,37 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// [`panel::expand_f32`](crate::pack::panel::expand_f32) for the lanes of this instruction set.
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]);
 
-    /// [`panel::expand_bytes`](crate::pack::panel::expand_bytes), or
-    /// [`panel::expand_halves`](crate::pack::panel::expand_halves) where `wants_halves(width)`.
+    /// Expands words of a panel to the right operand of [`Simd::int8_tile`]: `[depth / 4][LANES]` words of four bytes
+    /// ([`panel::expand_bytes`](crate::pack::panel::expand_bytes)), or another order of that many words
+    /// ([`Simd::int8_words`]).
     fn expand_int8(self, width: Width, words: &[u32], out: &mut [u32]);
+
+    /// Words of the right operand of an integer product, per lane and four input features.
+    fn int8_words(_: Width) -> usize {
+        1
+    }
+
+    /// Whether the words of an 8-bit panel are the right operand as they lie.
+    fn multiplies_stored_bytes() -> bool {
+        true
+    }
+
+    /// [`panel::expand_half`](crate::pack::panel::expand_half) for the lanes of this instruction set.
+    fn expand_half(self, _: Width, _: &[u32], _: &mut [u32]) {
+        unreachable!("{} multiplies no bfloat16", Self::ISA);
+    }
 
     /// `sums[r][n] (+)= sum_k left[k][r] * right[k][n]` for `rows` (1 to `F32_ROWS`) rows and `LANES` columns.
     ///
     /// `left` is `[depth][rows]`, `right` `[depth][LANES]`, `sums` `[rows][LANES]`; `start` overwrites `sums`. The terms of
-    /// each sum are added one after another in the order of `k`, so that a sum does not depend on the rows beside it.
+    /// each sum are added one after another in the order of `k`, each in one rounding, so that a sum depends neither on
+    /// the rows beside it nor on the instruction set.
     fn f32_tile(self, rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool);
 
-    /// `sums[r][n] (+)= sum_k left[k][r] * right[k][n]` over four input features to a word: signed bytes on the left,
-    /// unsigned codes on the right, or both as 16-bit halves where `wants_halves(width)`.
+    /// `sums[r][n] (+)= sum_k left[r][k] * right[k][n]`, signed bytes on the left, unsigned codes on the right.
     ///
-    /// `left` is `[words][rows]`, `right` `[words][LANES]`, `sums` `[rows][LANES]`; `start` overwrites `sums`. Exact modulo
-    /// 2^32 for codes below `width.levels()`.
+    /// `left` is `[ceil(depth / INT8_STEP)][rows][INT8_STEP]` bytes, `right` as [`Simd::expand_int8`] writes it, `sums`
+    /// `[rows][LANES]`; `start` overwrites `sums`. Exact modulo 2^32 for codes below `width.levels()`.
     fn int8_tile(
         self,
         rows: usize,
@@ -210,6 +259,28 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         sums: &mut [i32],
         start: bool,
     );
+
+    /// [`Simd::int8_tile`] for every row tile of a block.
+    #[inline(always)]
+    fn int8_tiles(
+        self,
+        width: Width,
+        left: LeftBlock<'_, u32>,
+        right: &[u32],
+        sums: &mut [i32],
+        start: bool,
+    ) {
+        for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * Self::LANES)) {
+            self.int8_tile(sums.len() / Self::LANES, width, left, right, sums, start);
+        }
+    }
+
+    /// `sums[r][n] (+)= sum_k left[r][k] * right[k][n]` for every row tile of a block of bfloat16 pairs.
+    ///
+    /// `left` is, per tile, `[ceil(depth / 32)][rows][32]` numbers, `right` `[ceil(depth / 32) * 16][LANES]` pairs.
+    fn half_tiles(self, _: LeftBlock<'_, u32>, _: &[u32], _: &mut [f32], _: bool) {
+        unreachable!("{} multiplies no bfloat16", Self::ISA);
+    }
 }
 
 /// Calls a function generic over the number of rows with `$rows` as a constant.

@@ -1,6 +1,7 @@
 //! Portable kernels, in plain Rust.
 
 use super::{Simd, Vectorized, with_rows};
+use crate::ops::math;
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -12,14 +13,10 @@ const LANES: usize = 8;
 
 impl Simd for Scalar {
     const ISA: Isa = Isa::Scalar;
-    const FUSED: bool = false;
+    const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
     const LANES: usize = LANES;
     const F32_ROWS: usize = 4;
     const INT8_ROWS: usize = 4;
-
-    fn wants_halves(_: Width) -> bool {
-        false
-    }
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         task.run(self)
@@ -61,7 +58,7 @@ fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], st
     for (left, right) in left.iter().zip(right) {
         for (totals, &left) in totals.iter_mut().zip(left) {
             for (total, &right) in totals.iter_mut().zip(right) {
-                *total += left * right;
+                *total = math::mul_add::<Scalar>(left, right, *total);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The loops around the micro-kernels, once for float and integer products.
+//! The loops around the micro-kernels, once for every arithmetic.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use bytemuck::Pod;
 
 use crate::Pool;
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
-use crate::arch::{Simd, Vectorized};
+use crate::arch::{LeftBlock, Simd, Vectorized};
 use crate::memory::{Buffer, Slot};
 
 /// Most rows of a task: its left operand (for one block of the input dimension) and its sums should stay in the second-level
 /// cache.
 const TASK_ROWS: usize = 400;
 
-/// The operands of a product, and how they are brought into the order of the micro-kernel.
+/// The operands of a product.
 pub(super) trait Product: Sync {
     /// Element of the packed left operand.
     type Left: Pod + Send + Sync;
@@ -21,7 +21,7 @@ pub(super) trait Product: Sync {
     type Right: Pod;
     /// Element of the sums.
     type Sum: Pod;
-    /// Input features of a block, a multiple of `panel::DEPTH_STEP`.
+    /// Input features of a block, a multiple of `panel::DEPTH_STEP` and of what lies together in the left operand.
     const BLOCK: usize;
 
     /// Most rows of a register tile.
@@ -30,11 +30,11 @@ pub(super) trait Product: Sync {
     /// Input features.
     fn depth(&self) -> usize;
 
+    /// The left operand, all row tiles one after another.
+    fn left(&self) -> &[Self::Left];
+
     /// Left elements of a row for that many input features, counted from a block boundary.
     fn left_len<S: Simd>(&self, depth: usize) -> usize;
-
-    /// Packs rows of the left operand into `[left_len(depth)][rows.len()]`.
-    fn pack_left<S: Simd>(&self, rows: Range<usize>, packed: &mut [Self::Left]);
 
     /// The right operand of a panel for a block of input features, `[..][S::LANES]`; expanded into `buffer` unless it is
     /// stored that way.
@@ -46,12 +46,11 @@ pub(super) trait Product: Sync {
         buffer: &'a mut Buffer,
     ) -> &'a [Self::Right];
 
-    /// Calls the micro-kernel.
+    /// Calls the micro-kernel for every row tile of a block.
     fn multiply<S: Simd>(
         &self,
         simd: S,
-        rows: usize,
-        left: &[Self::Left],
+        left: LeftBlock<'_, Self::Left>,
         right: &[Self::Right],
         sums: &mut [Self::Sum],
         start: bool,
@@ -79,31 +78,13 @@ pub(super) fn drive<S: Simd, P: Product, F: Finish<P::Sum>>(
     if m == 0 {
         return;
     }
-    let tile_rows = P::tile_rows::<S>();
-    let per_row = product.left_len::<S>(product.depth());
-    let mut left = Buffer::take(Slot::Left);
-    let left = left.get::<P::Left>(m * per_row);
-    pool.for_each_chunk(left, tile_rows * per_row, |tile, packed| {
-        let first = tile * tile_rows;
-        simd.vectorize(PackLeft { product, rows: first..m.min(first + tile_rows), packed });
-    });
-    let left = &*left;
-
     let cut = Cut {
         columns: n,
         group_rows: m,
-        row_step: task_rows(m, n.div_ceil(S::LANES), tile_rows, pool.threads()),
+        row_step: task_rows(m, n.div_ceil(S::LANES), P::tile_rows::<S>(), pool.threads()),
         column_step: S::LANES,
     };
-    for_each_tile(pool, out, cut, |tile| {
-        let rows = tile.first_row..tile.first_row + tile.rows;
-        simd.vectorize(Task {
-            product,
-            finish,
-            left: &left[rows.start * per_row..rows.end * per_row],
-            tile,
-        });
-    });
+    for_each_tile(pool, out, cut, |tile| simd.vectorize(Task { product, finish, tile }));
 }
 
 /// Rows of a task: few enough for the cache and for every thread to have work, otherwise as many as possible.
@@ -113,27 +94,10 @@ fn task_rows(m: usize, panels: usize, tile_rows: usize, threads: usize) -> usize
     m.div_ceil(tasks).next_multiple_of(tile_rows)
 }
 
-struct PackLeft<'a, P: Product> {
-    product: &'a P,
-    rows: Range<usize>,
-    packed: &'a mut [P::Left],
-}
-
-impl<P: Product> Vectorized for PackLeft<'_, P> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.product.pack_left::<S>(self.rows, self.packed);
-    }
-}
-
 /// One panel of output channels times a block of rows.
 struct Task<'a, P: Product, F: Finish<P::Sum>> {
     product: &'a P,
     finish: &'a F,
-    /// The packed rows of the task.
-    left: &'a [P::Left],
     tile: Tile<'a, F::Out>,
 }
 
@@ -142,10 +106,10 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Task { product, finish, left, tile } = self;
+        let Task { product, finish, tile } = self;
         let depth = product.depth();
-        let tile_rows = P::tile_rows::<S>();
         let per_row = product.left_len::<S>(depth);
+        let packed = &product.left()[tile.first_row * per_row..][..tile.rows * per_row];
         let panel = tile.first_column / S::LANES;
         let mut right = Buffer::take(Slot::Right);
         let mut sums = Buffer::take(Slot::Sums);
@@ -153,15 +117,14 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
         for start in (0..depth).step_by(P::BLOCK) {
             let end = depth.min(start + P::BLOCK);
             let right = product.expand_right(simd, panel, start..end, &mut right);
-            let left_start = product.left_len::<S>(start);
-            let left_end = product.left_len::<S>(end);
-            for (left, sums) in
-                left.chunks(tile_rows * per_row).zip(sums.chunks_mut(tile_rows * S::LANES))
-            {
-                let rows = sums.len() / S::LANES;
-                let left = &left[left_start * rows..left_end * rows];
-                product.multiply(simd, rows, left, right, sums, start == 0);
-            }
+            let left = LeftBlock {
+                packed,
+                per_row,
+                tile_rows: P::tile_rows::<S>(),
+                start: product.left_len::<S>(start),
+                end: product.left_len::<S>(end),
+            };
+            product.multiply(simd, left, right, sums, start == 0);
         }
         finish.finish::<S>(sums, tile);
     }

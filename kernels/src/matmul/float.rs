@@ -2,63 +2,33 @@
 
 use std::ops::Range;
 
-use half::slice::HalfFloatSliceExt;
+use ::half::slice::HalfFloatSliceExt;
 
 use super::driver::{Finish, Product, drive};
 use super::epilogue::{Channels, for_lanes, write_row};
+use crate::activations::RowGrid;
 use crate::arch::tiles::Tile;
-use crate::arch::{Simd, Vectorized};
+use crate::arch::{LeftBlock, Simd};
 use crate::matrix::Storage;
-use crate::memory::{Buffer, Slot};
-use crate::ops::{sum, transpose};
+use crate::memory::Buffer;
 use crate::pack::panel;
-use crate::{Epilogue, Matrix, Pool, Width};
+use crate::{Activations, Epilogue, Matrix, Pool, Width};
 
 pub(super) fn matmul<S: Simd>(
     simd: S,
     pool: &Pool,
-    a: &[f32],
-    m: usize,
+    a: &Activations,
     w: &Matrix,
     epilogue: &Epilogue<'_>,
     out: &mut [f32],
 ) {
-    let depth = w.in_features();
-    let mut row_sums = Buffer::take(Slot::RowSums);
-    let row_sums = if w.width().is_some() {
-        let row_sums = row_sums.get::<f32>(m);
-        pool.for_each_chunk(row_sums, 16, |chunk, sums| {
-            let rows = &a[chunk * 16 * depth..];
-            simd.vectorize(RowSums { rows, depth, sums });
-        });
-        Some(&*row_sums)
-    } else {
-        None
-    };
-    let finish = FinishFloat { w, row_sums, epilogue };
-    let shape = (m, w.out_features());
+    let finish = FinishFloat { w, rows: a.grids(), epilogue };
+    let shape = (a.rows(), w.out_features());
     drive(simd, pool, &FloatProduct { a, w }, &finish, shape, out);
 }
 
-struct RowSums<'a> {
-    rows: &'a [f32],
-    depth: usize,
-    sums: &'a mut [f32],
-}
-
-impl Vectorized for RowSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (row, total) in self.rows.chunks_exact(self.depth).zip(self.sums) {
-            *total = sum(row);
-        }
-    }
-}
-
 struct FloatProduct<'a> {
-    a: &'a [f32],
+    a: &'a Activations,
     w: &'a Matrix,
 }
 
@@ -77,14 +47,12 @@ impl Product for FloatProduct<'_> {
         self.w.in_features()
     }
 
-    fn left_len<S: Simd>(&self, depth: usize) -> usize {
-        depth
+    fn left(&self) -> &[f32] {
+        bytemuck::cast_slice(self.a.words())
     }
 
-    #[inline(always)]
-    fn pack_left<S: Simd>(&self, rows: Range<usize>, packed: &mut [f32]) {
-        let depth = self.depth();
-        transpose(&self.a[rows.start * depth..], depth, rows.len(), packed);
+    fn left_len<S: Simd>(&self, depth: usize) -> usize {
+        depth
     }
 
     #[inline(always)]
@@ -101,7 +69,7 @@ impl Product for FloatProduct<'_> {
             Storage::F32(weights) => &weights.of::<f32>()[start..][..len],
             Storage::F16(weights) => {
                 let expanded = buffer.get::<f32>(len);
-                weights.of::<half::f16>()[start..][..len].convert_to_f32_slice(expanded);
+                weights.of::<::half::f16>()[start..][..len].convert_to_f32_slice(expanded);
                 expanded
             }
             Storage::Codes(width, words) => {
@@ -118,13 +86,14 @@ impl Product for FloatProduct<'_> {
     fn multiply<S: Simd>(
         &self,
         simd: S,
-        rows: usize,
-        left: &[f32],
+        left: LeftBlock<'_, f32>,
         right: &[f32],
         sums: &mut [f32],
         start: bool,
     ) {
-        simd.f32_tile(rows, left, right, sums, start);
+        for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * S::LANES)) {
+            simd.f32_tile(sums.len() / S::LANES, left, right, sums, start);
+        }
     }
 }
 
@@ -142,11 +111,11 @@ pub(super) fn panel_block<'a, S: Simd>(
     &words[start..][..panel::panel_words(width, block.len(), S::LANES)]
 }
 
-struct FinishFloat<'a> {
-    w: &'a Matrix,
-    /// `sum_k a[m][k]`; present for codes.
-    row_sums: Option<&'a [f32]>,
-    epilogue: &'a Epilogue<'a>,
+/// The end of a product with float sums.
+pub(super) struct FinishFloat<'a> {
+    pub(super) w: &'a Matrix,
+    pub(super) rows: &'a [RowGrid],
+    pub(super) epilogue: &'a Epilogue<'a>,
 }
 
 impl Finish<f32> for FinishFloat<'_> {
@@ -165,8 +134,8 @@ impl FinishFloat<'_> {
         let (sums, _) = sums.as_chunks::<LANES>();
         for (row, sums) in sums.iter().enumerate() {
             let mut values = *sums;
-            if let Some(row_sums) = self.row_sums {
-                let row_sum = row_sums[tile.first_row + row];
+            if self.w.width().is_some() {
+                let row_sum = self.rows[tile.first_row + row].sum;
                 for lane in 0..LANES {
                     values[lane] =
                         values[lane] * channels.scale[lane] + channels.offset[lane] * row_sum;

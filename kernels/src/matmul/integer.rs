@@ -5,29 +5,29 @@ use std::ops::Range;
 use super::driver::{Finish, Product, drive};
 use super::epilogue::{Channels, for_lanes, write_row};
 use super::float::panel_block;
-use crate::arch::Simd;
+use crate::activations::{RowGrid, int8_words};
 use crate::arch::tiles::Tile;
+use crate::arch::{LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
 use crate::pack::panel;
-use crate::{Epilogue, Matrix, Pool, QuantizedActivations, Width};
+use crate::{Activations, Epilogue, Matrix, Pool, Width};
 
 pub(super) fn matmul<S: Simd>(
     simd: S,
     pool: &Pool,
-    a: &QuantizedActivations,
+    a: &Activations,
     w: &Matrix,
     epilogue: &Epilogue<'_>,
     out: &mut [f32],
 ) {
-    let finish = FinishFloat { a, w, epilogue };
-    run(simd, pool, a, w, &finish, out);
+    run(simd, pool, a, w, &FinishFloat { a, w, epilogue }, out);
 }
 
 pub(super) fn accumulators<S: Simd>(
     simd: S,
     pool: &Pool,
-    a: &QuantizedActivations,
+    a: &Activations,
     w: &Matrix,
     out: &mut [i32],
 ) {
@@ -37,27 +37,21 @@ pub(super) fn accumulators<S: Simd>(
 fn run<S: Simd, F: Finish<i32>>(
     simd: S,
     pool: &Pool,
-    a: &QuantizedActivations,
+    a: &Activations,
     w: &Matrix,
     finish: &F,
     out: &mut [F::Out],
 ) {
-    // `supports_int8` was checked: these are codes.
+    // `supports` was checked: these are codes.
     if let Storage::Codes(width, words) = &w.storage {
-        let product = IntegerProduct {
-            codes: a.codes(),
-            width: *width,
-            words: words.of(),
-            depth: w.in_features(),
-        };
-        let shape = (a.rows(), w.out_features());
-        drive(simd, pool, &product, finish, shape, out);
+        let product =
+            IntegerProduct { a, width: *width, words: words.of(), depth: w.in_features() };
+        drive(simd, pool, &product, finish, (a.rows(), w.out_features()), out);
     }
 }
 
 struct IntegerProduct<'a> {
-    /// Activations, `[m][depth]`.
-    codes: &'a [i8],
+    a: &'a Activations,
     width: Width,
     /// Panels of weights.
     words: &'a [u32],
@@ -79,32 +73,12 @@ impl Product for IntegerProduct<'_> {
         self.depth
     }
 
-    fn left_len<S: Simd>(&self, depth: usize) -> usize {
-        depth.div_ceil(4) * if S::wants_halves(self.width) { 2 } else { 1 }
+    fn left(&self) -> &[u32] {
+        self.a.words()
     }
 
-    #[inline(always)]
-    fn pack_left<S: Simd>(&self, rows: Range<usize>, packed: &mut [u32]) {
-        let count = rows.len();
-        let codes = &self.codes[rows.start * self.depth..rows.end * self.depth];
-        for (row, codes) in codes.chunks_exact(self.depth).enumerate() {
-            let (groups, rest) = codes.as_chunks::<4>();
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            let last = (!rest.is_empty()).then_some(&last);
-            let groups = groups.iter().chain(last);
-            if S::wants_halves(self.width) {
-                let pairs = packed.chunks_exact_mut(2 * count);
-                for (group, words) in groups.zip(pairs) {
-                    words[row] = halves(group[0], group[2]);
-                    words[count + row] = halves(group[1], group[3]);
-                }
-            } else {
-                for (group, words) in groups.zip(packed.chunks_exact_mut(count)) {
-                    words[row] = u32::from_le_bytes(group.map(|code| code as u8));
-                }
-            }
-        }
+    fn left_len<S: Simd>(&self, depth: usize) -> usize {
+        int8_words::<S>(depth)
     }
 
     #[inline(always)]
@@ -117,12 +91,13 @@ impl Product for IntegerProduct<'_> {
     ) -> &'a [u32] {
         let width = self.width;
         let words = panel_block::<S>(width, self.words, self.depth, panel, &block);
-        if width == Width::Eight && !S::wants_halves(width) {
-            // Stored as they are multiplied.
+        let stored = width == Width::Eight && S::multiplies_stored_bytes();
+        if stored && block.len().next_multiple_of(S::INT8_STEP) == block.len().next_multiple_of(4) {
             return words;
         }
-        let padded = block.len().next_multiple_of(panel::group_depth(width));
-        let expanded = buffer.get::<u32>(self.left_len::<S>(padded) * S::LANES);
+        // What an earlier block left beyond the last code is multiplied by zeros.
+        let padded = block.len().next_multiple_of(panel::group_depth(width).max(S::INT8_STEP));
+        let expanded = buffer.get::<u32>(padded / 4 * S::int8_words(width) * S::LANES);
         simd.expand_int8(width, words, expanded);
         expanded
     }
@@ -131,30 +106,23 @@ impl Product for IntegerProduct<'_> {
     fn multiply<S: Simd>(
         &self,
         simd: S,
-        rows: usize,
-        left: &[u32],
+        left: LeftBlock<'_, u32>,
         right: &[u32],
         sums: &mut [i32],
         start: bool,
     ) {
-        simd.int8_tile(rows, self.width, left, right, sums, start);
+        simd.int8_tiles(self.width, left, right, sums, start);
     }
 }
 
-/// Two activations as the 16-bit halves of a word.
+/// `sum_k (q - zero)` of a row of `columns`.
 #[inline(always)]
-fn halves(low: i8, high: i8) -> u32 {
-    u32::from(i16::from(low) as u16) | u32::from(i16::from(high) as u16) << 16
-}
-
-/// `sum_k (q - zero)` of a row.
-#[inline(always)]
-fn centred_sum(a: &QuantizedActivations, row: usize) -> i32 {
-    a.sums()[row].wrapping_sub((a.columns() as i32).wrapping_mul(a.zeros()[row]))
+fn centred_sum(row: &RowGrid, columns: usize) -> i32 {
+    row.code_sum.wrapping_sub((columns as i32).wrapping_mul(row.zero))
 }
 
 struct FinishFloat<'a> {
-    a: &'a QuantizedActivations,
+    a: &'a Activations,
     w: &'a Matrix,
     epilogue: &'a Epilogue<'a>,
 }
@@ -175,9 +143,9 @@ impl FinishFloat<'_> {
         let middle = self.w.width().map_or(0, |width| width.middle() as i32);
         let (sums, _) = sums.as_chunks::<LANES>();
         for (row, sums) in sums.iter().enumerate() {
-            let index = tile.first_row + row;
-            let (scale, zero) = (self.a.scales()[index], self.a.zeros()[index]);
-            let row_sum = centred_sum(self.a, index);
+            let grid = &self.a.grids()[tile.first_row + row];
+            let (scale, zero) = (grid.scale, grid.zero);
+            let row_sum = centred_sum(grid, self.a.columns());
             let shift = middle.wrapping_mul(row_sum);
             let mut values = [0.0; LANES];
             for lane in 0..LANES {
@@ -193,7 +161,7 @@ impl FinishFloat<'_> {
 }
 
 struct FinishInteger<'a> {
-    a: &'a QuantizedActivations,
+    a: &'a Activations,
     w: &'a Matrix,
 }
 
@@ -204,7 +172,7 @@ impl Finish<i32> for FinishInteger<'_> {
     fn finish<S: Simd>(&self, sums: &[i32], mut tile: Tile<'_, i32>) {
         let code_sums = &self.w.code_sums.of::<i32>()[tile.first_column..];
         for (row, sums) in sums.chunks_exact(S::LANES).enumerate() {
-            let zero = self.a.zeros()[tile.first_row + row];
+            let zero = self.a.grids()[tile.first_row + row].zero;
             for ((out, sum), code_sum) in tile.row(row).iter_mut().zip(sums).zip(code_sums) {
                 *out = sum.wrapping_sub(zero.wrapping_mul(*code_sum));
             }

@@ -12,21 +12,29 @@
 mod driver;
 mod epilogue;
 mod float;
+mod half;
 mod integer;
 #[cfg(test)]
 mod tests;
 
 use crate::arch::dispatch;
-use crate::{Activation, Matrix, Pool, QuantizedActivations};
+use crate::{Activation, Activations, Matrix, Pool};
 pub(crate) use epilogue::for_lanes;
 
-/// How a product is computed.
+/// How a product is computed. Weights keep their width in every arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
-    /// Float activations: [`matmul_f32`].
+    /// Float activations.
     F32,
-    /// Activations quantised to 8 bit, integer dot products: [`matmul_int8`].
+    /// Activations rounded to bfloat16, sums in f32.
+    Half,
+    /// Activations quantised to 8 bit, integer dot products.
     Int8,
+}
+
+impl Arithmetic {
+    /// Every arithmetic, most exact first.
+    pub const ALL: [Arithmetic; 3] = [Arithmetic::F32, Arithmetic::Half, Arithmetic::Int8];
 }
 
 /// What is done with a product before it is stored: `residual + layer_scale[n] * activation(y + bias[n])`.
@@ -44,70 +52,47 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
 }
 
-/// `out[m][n] = epilogue(sum_k a[m][k] * w[n][k])` with float activations.
+/// `out[m][n] = epilogue(sum_k a[m][k] * w[n][k])`, in the arithmetic that the activations are packed for.
 ///
-/// `a` is `[m, K]`, `out` `[m, N]`, both row-major. A row of `out` depends only on the same row of `a` (and of the residual),
-/// not on `m` or the number of threads. Non-finite activations make only their own row non-finite.
+/// `out` is `[M, N]`, row-major. A row of `out` depends only on the same row of `a` (and of the residual), not on `M` or the
+/// number of threads, and non-finite activations make only their own row non-finite.
 ///
-/// # Panics
-/// When the length of a slice does not belong to the shape.
-pub fn matmul_f32(
-    pool: &Pool,
-    a: &[f32],
-    m: usize,
-    w: &Matrix,
-    epilogue: &Epilogue<'_>,
-    out: &mut [f32],
-) {
-    assert_length("activations", a.len(), m, w.in_features());
-    check_epilogue(m, w, epilogue, out);
-    dispatch!(w.token(), simd => float::matmul(simd, pool, a, m, w, epilogue, out));
-}
-
-/// `out[m][n] = epilogue(sum_k a[m][k] * w[n][k])` with activations quantised to 8 bit.
-///
-/// With `s` and `zero` of the row, `acc = sum_k (q[m][k] - zero) * code[n][k]` and `sum = sum_k (q[m][k] - zero)`:
-/// `y = (scale[n] * s) * (acc - middle * sum) + (centred_offset[n] * s) * sum`, integers exact, float operations in this order
-/// and unfused on every instruction set, so that `y` (and `out`, where the epilogue has no activation function) has the same
-/// bits on all of them. `out` is `[M, N]`, row-major.
+/// In integer arithmetic, with `s` and `zero` of the row, `acc = sum_k (q[m][k] - zero) * code[n][k]` and
+/// `sum = sum_k (q[m][k] - zero)`: `y = (scale[n] * s) * (acc - middle * sum) + (centred_offset[n] * s) * sum`, integers exact, float
+/// operations in this order. In float arithmetic products are added in the order of `k`, each in one rounding. Both have the
+/// same bits on every instruction set. Half precision adds in the order of the hardware.
 ///
 /// # Panics
-/// When [`Matrix::supports_int8`] is false, or the shapes do not belong together.
-pub fn matmul_int8(
-    pool: &Pool,
-    a: &QuantizedActivations,
-    w: &Matrix,
-    epilogue: &Epilogue<'_>,
-    out: &mut [f32],
-) {
-    check_int8(a, w);
+/// When the activations are packed for another instruction set than that of the matrix, or in an arithmetic which
+/// [`Matrix::supports`] denies, or the shapes do not belong together.
+pub fn matmul(pool: &Pool, a: &Activations, w: &Matrix, epilogue: &Epilogue<'_>, out: &mut [f32]) {
+    let arithmetic = check_operands(a, w);
     check_epilogue(a.rows(), w, epilogue, out);
-    dispatch!(w.token(), simd => integer::matmul(simd, pool, a, w, epilogue, out));
+    dispatch!(w.token(), simd => match arithmetic {
+        Arithmetic::F32 => float::matmul(simd, pool, a, w, epilogue, out),
+        Arithmetic::Half => half::matmul(simd, pool, a, w, epilogue, out),
+        Arithmetic::Int8 => integer::matmul(simd, pool, a, w, epilogue, out),
+    });
 }
 
-/// The integers behind [`matmul_int8`]: `out[m][n] = sum_k (q[m][k] - zero[m]) * code[n][k]`, exact.
+/// The integers behind a [`matmul`] in integer arithmetic: `out[m][n] = sum_k (q[m][k] - zero[m]) * code[n][k]`, exact.
 ///
 /// For tests that results are equal on every instruction set; `out` is `[M, N]`, row-major.
 ///
 /// # Panics
-/// As [`matmul_int8`].
-pub fn matmul_int8_accumulators(
-    pool: &Pool,
-    a: &QuantizedActivations,
-    w: &Matrix,
-    out: &mut [i32],
-) {
-    check_int8(a, w);
+/// As [`matmul`], and when the activations are not packed in integer arithmetic.
+pub fn matmul_accumulators(pool: &Pool, a: &Activations, w: &Matrix, out: &mut [i32]) {
+    assert_eq!(check_operands(a, w), Arithmetic::Int8, "only integer sums are exact");
     assert_length("accumulators", out.len(), a.rows(), w.out_features());
     dispatch!(w.token(), simd => integer::accumulators(simd, pool, a, w, out));
 }
 
-fn check_int8(a: &QuantizedActivations, w: &Matrix) {
-    assert!(
-        w.supports_int8(),
-        "integer products need codes and at most as many input features as cannot overflow"
-    );
+fn check_operands(a: &Activations, w: &Matrix) -> Arithmetic {
+    let Some((isa, arithmetic)) = a.packed_for() else { panic!("the activations are not packed") };
+    assert_eq!(isa, w.isa(), "activations and weights are packed for different instruction sets");
+    assert!(w.supports(arithmetic), "the matrix has no products in {arithmetic:?}");
     assert_eq!(a.columns(), w.in_features(), "activations and weights differ in input features");
+    arithmetic
 }
 
 fn check_epilogue(m: usize, w: &Matrix, epilogue: &Epilogue<'_>, out: &[f32]) {

@@ -5,7 +5,7 @@
 //! whole vector of queries at a time; and the probabilities are, as they lie, the right operand of the second product, whose
 //! left operand are the values. Nothing but the keys and queries of the head is ever transposed.
 
-use super::{math, transpose};
+use super::{math, transpose_row};
 use crate::Pool;
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
 use crate::arch::{Simd, Vectorized, dispatch};
@@ -89,10 +89,12 @@ impl Head<'_> {
         let keys = keys.get::<f32>(tokens * dim);
         for (tile, packed) in keys.chunks_mut(S::F32_ROWS * dim).enumerate() {
             let rows = packed.len() / dim;
-            let source = &self.keys[tile * S::F32_ROWS * self.stride..];
-            transpose(source, self.stride, rows, packed);
+            let source = self.keys[tile * S::F32_ROWS * self.stride..].chunks(self.stride);
+            for (row, source) in source.take(rows).enumerate() {
+                transpose_row(&source[..dim], rows, row, packed);
+            }
         }
-        let mut values = Buffer::take(Slot::Left);
+        let mut values = Buffer::take(Slot::Values);
         let values = values.get::<f32>(tokens * dim);
         for (tile, packed) in values.chunks_mut(S::F32_ROWS * tokens).enumerate() {
             let rows = packed.len() / tokens;

@@ -48,14 +48,18 @@ impl Vectorized for LayerNorm<'_> {
     fn run<S: Simd>(self, _: S) {
         let dim = self.gamma.len();
         for (row, out) in self.x.chunks_exact(dim).zip(self.out.chunks_exact_mut(dim)) {
-            let mean = sum(row) / dim as f32;
-            let squares = sum_map(row, |value| (value - mean) * (value - mean));
-            let factor = 1.0 / (squares / dim as f32 + self.eps).sqrt();
-            for (((out, value), gamma), beta) in
-                out.iter_mut().zip(row).zip(self.gamma).zip(self.beta)
-            {
-                *out = (value - mean) * factor * gamma + beta;
-            }
+            normalize_row(row, self.gamma, self.beta, self.eps, out);
         }
+    }
+}
+
+/// [`layer_norm`] of one row.
+#[inline(always)]
+pub(crate) fn normalize_row(row: &[f32], gamma: &[f32], beta: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = sum(row) / row.len() as f32;
+    let squares = sum_map(row, |value| (value - mean) * (value - mean));
+    let factor = 1.0 / (squares / row.len() as f32 + eps).sqrt();
+    for (((out, value), gamma), beta) in out.iter_mut().zip(row).zip(gamma).zip(beta) {
+        *out = (value - mean) * factor * gamma + beta;
     }
 }

@@ -6,10 +6,41 @@
 
 use crate::arch::Simd;
 
-/// `a * b + c`, fused where the instruction set does that in one instruction.
+/// `a * b + c` with one rounding, by hardware or by [`emulated_mul_add`]: the same bits on every instruction set.
 #[inline(always)]
-fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
-    if S::FUSED { a.mul_add(b, c) } else { a * b + c }
+pub(crate) fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
+    if S::FUSED { a.mul_add(b, c) } else { emulated_mul_add(a, b, c) }
+}
+
+/// A fused multiply-add without the instruction, and without a branch.
+///
+/// The product is exact in f64. Its sum with `c` is rounded to odd there (towards the neighbour whose last bit is set, by
+/// the sign of the error of the rounded sum, which Knuth's two-sum gives), so that the second rounding, to f32, cannot be a
+/// double one: f64 has more than twice the bits and two (Boldo and Melquiond, "Emulation of FMA and correctly rounded
+/// sums", 2008).
+#[inline(always)]
+pub(crate) fn emulated_mul_add(a: f32, b: f32, c: f32) -> f32 {
+    let product = f64::from(a) * f64::from(b);
+    let c = f64::from(c);
+    let sum = product + c;
+    let back = sum - product;
+    let error = (product - (sum - back)) + (c - back);
+    let bits = sum.to_bits();
+    let odd =
+        if (error > 0.0) == (sum > 0.0) { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    // Neither holds for the NaN that the error of an infinite sum is.
+    let inexact = error > 0.0 || error < 0.0;
+    f64::from_bits(if inexact && bits & 1 == 0 { odd } else { bits }) as f32
+}
+
+/// 1.5 * 2^23. Adding it to a float of magnitude below 2^22 rounds that to the nearest integer, ties to even, and leaves the
+/// integer in the low bits of the sum: one addition, the same on every instruction set.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// The nearest integer, ties to even, of a number of magnitude below 2^22.
+#[inline(always)]
+pub(crate) fn round(value: f32) -> i32 {
+    (value + ROUNDER).to_bits() as i32 - ROUNDER.to_bits() as i32
 }
 
 /// A polynomial by Horner's rule, constant term first.
@@ -30,8 +61,6 @@ fn polynomial<S: Simd, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     const LEAST: f32 = -87.0;
     const MOST: f32 = 88.0;
-    /// Adding 1.5 * 2^23 rounds to an integer, which stays in the low bits.
-    const ROUNDER: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let clamped = x.clamp(LEAST, MOST);

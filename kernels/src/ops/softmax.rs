@@ -39,7 +39,7 @@ impl Vectorized for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for row in self.rows.chunks_exact_mut(self.cols) {
-            let largest = maximum(row, |value| value);
+            let largest = maximum(row);
             for value in row.iter_mut() {
                 *value = math::exp::<S>(*value - largest);
             }

@@ -1,13 +1,9 @@
-//! Transposition of a few rows, the order in which micro-kernels read their left operand.
+//! Transposition of rows, the order in which micro-kernels of floats read their left operand.
 
-/// `out[column][row] = source[row * stride + column]` for `rows` rows; `out` is `[columns][rows]`, and its length sets the
-/// number of columns.
+/// Writes a row as column `index` of `out`, `[row.len()][rows]`.
 #[inline(always)]
-pub(crate) fn transpose(source: &[f32], stride: usize, rows: usize, out: &mut [f32]) {
-    let columns = out.len() / rows;
-    for (row, values) in source.chunks(stride).take(rows).enumerate() {
-        for (value, out) in values[..columns].iter().zip(out.chunks_exact_mut(rows)) {
-            out[row] = *value;
-        }
+pub(crate) fn transpose_row(row: &[f32], rows: usize, index: usize, out: &mut [f32]) {
+    for (value, out) in row.iter().zip(out.chunks_exact_mut(rows)) {
+        out[index] = *value;
     }
 }

@@ -180,11 +180,10 @@ fn expand_byte_planes<const LANES: usize>(words: &[[u32; LANES]], out: &mut [[u3
     }
 }
 
-/// Expands 8-bit codes to 16-bit halves, two input features to a word: `[depth / 2][LANES]`, features 0 and 2 of a group of
-/// four before 1 and 3.
+/// Cuts 8-bit codes into their lower and upper four bits: `[depth / 4][2][LANES]` words of bytes.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[inline(always)]
-pub(crate) fn expand_halves<const LANES: usize>(words: &[u32], out: &mut [u32]) {
+pub(crate) fn expand_nibbles<const LANES: usize>(words: &[u32], out: &mut [u32]) {
     let (words, _) = words.as_chunks::<LANES>();
     let (out, _) = out.as_chunks_mut::<LANES>();
     for (word, rows) in words.iter().zip(out.chunks_exact_mut(2)) {
@@ -192,8 +191,74 @@ pub(crate) fn expand_halves<const LANES: usize>(words: &[u32], out: &mut [u32]) 
         let mut rest = *word;
         for row in rows {
             for lane in 0..LANES {
-                row[lane] = rest[lane] & 0x00ff_00ff;
-                rest[lane] >>= 8;
+                row[lane] = rest[lane] & 0x0f0f_0f0f;
+                rest[lane] >>= 4;
+            }
+        }
+    }
+}
+
+/// Expands whole groups to pairs of centred bfloat16 numbers `k - width.middle()`, two input features to a word:
+/// `[depth / 2][LANES]`. All of them are exact: their magnitude is at most 128.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#[inline(always)]
+pub(crate) fn expand_half<const LANES: usize>(width: Width, words: &[u32], out: &mut [u32]) {
+    let (words, _) = words.as_chunks::<LANES>();
+    let (out, _) = out.as_chunks_mut::<LANES>();
+    match width {
+        Width::Ternary => expand_half_words::<LANES, 2, 4>(1, words, out),
+        Width::Two => expand_half_words::<LANES, 2, 4>(2, words, out),
+        Width::Three => expand_half_planes(words, out),
+        Width::Four => expand_half_words::<LANES, 4, 2>(8, words, out),
+        Width::Eight => expand_half_words::<LANES, 8, 1>(128, words, out),
+    }
+}
+
+/// Two centred codes as a pair of bfloat16 numbers, the first in the low half.
+#[inline(always)]
+fn half_pair(first: u32, second: u32, middle: i32) -> u32 {
+    // A number of so few bits is its own upper half.
+    let bits = |code: u32| ((code as i32 - middle) as f32).to_bits();
+    bits(first) >> 16 | bits(second)
+}
+
+#[inline(always)]
+fn expand_half_words<const LANES: usize, const BITS: usize, const STEPS: usize>(
+    middle: i32,
+    words: &[[u32; LANES]],
+    out: &mut [[u32; LANES]],
+) {
+    let mask = (1_u32 << BITS) - 1;
+    for (word, rows) in words.iter().zip(out.chunks_exact_mut(2 * STEPS)) {
+        one_group_at_a_time();
+        let mut rest = *word;
+        for pair in rows.chunks_exact_mut(2) {
+            let [low, high] = pair else { unreachable!("chunks of two") };
+            for lane in 0..LANES {
+                let code = |shift: u32| rest[lane] >> shift & mask;
+                low[lane] = half_pair(code(0), code(8), middle);
+                high[lane] = half_pair(code(16), code(24), middle);
+                rest[lane] >>= BITS % 8;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn expand_half_planes<const LANES: usize>(words: &[[u32; LANES]], out: &mut [[u32; LANES]]) {
+    let (groups, _) = words.as_chunks::<3>();
+    for (group, rows) in groups.iter().zip(out.chunks_exact_mut(16)) {
+        one_group_at_a_time();
+        let [mut first, mut second, mut high] = *group;
+        for (step, pair) in rows.chunks_exact_mut(2).enumerate() {
+            let low = if step < 4 { &mut first } else { &mut second };
+            for lane in 0..LANES {
+                let codes = low[lane] & 0x0303_0303 | (high[lane] & 0x0101_0101) << 2;
+                let code = |shift: u32| codes >> shift & 7;
+                pair[0][lane] = half_pair(code(0), code(8), 4);
+                pair[1][lane] = half_pair(code(16), code(24), 4);
+                low[lane] >>= 2;
+                high[lane] >>= 1;
             }
         }
     }

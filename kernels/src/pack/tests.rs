@@ -171,9 +171,11 @@ proptest! {
         panel::expand_f32::<LANES>(width, &words, &mut floats);
         let mut bytes = vec![0; depth / 4 * LANES];
         panel::expand_bytes::<LANES>(width, &words, &mut bytes);
-        let mut halves = vec![0; depth / 2 * LANES];
+        let mut pairs = vec![0; depth / 2 * LANES];
+        panel::expand_half::<LANES>(width, &words, &mut pairs);
+        let mut nibbles = vec![0; depth / 2 * LANES];
         if width == Width::Eight {
-            panel::expand_halves::<LANES>(&words, &mut halves);
+            panel::expand_nibbles::<LANES>(&words, &mut nibbles);
         }
         for lane in 0..rows {
             for k in 0..cols {
@@ -182,9 +184,13 @@ proptest! {
                 prop_assert_eq!(centred, code as f32);
                 let byte = bytes[k / 4 * LANES + lane] >> (8 * (k % 4)) & 0xff;
                 prop_assert_eq!(byte, code);
+                let bits = pairs[k / 2 * LANES + lane] >> (16 * (k % 2)) << 16;
+                prop_assert_eq!(f32::from_bits(bits), centred - width.middle() as f32);
                 if width == Width::Eight {
-                    let word = halves[(k / 4 * 2 + k % 2) * LANES + lane];
-                    prop_assert_eq!(word >> (16 * (k % 4 / 2)) & 0xffff, code);
+                    let nibble = |half: usize| {
+                        nibbles[(k / 4 * 2 + half) * LANES + lane] >> (8 * (k % 4)) & 0xff
+                    };
+                    prop_assert_eq!(nibble(0) + 16 * nibble(1), code);
                 }
             }
         }

@@ -71,7 +71,6 @@ fn eval_names_what_is_wrong() {
         ("missing.csv", &[], Exit::Io, "missing.csv"),
         (".", &[], Exit::BadInput, "has no label"),
         ("labelled.csv", &["--limit", "0"], Exit::Usage, "--limit 0"),
-        ("labelled.csv", &["--compute", "half"], Exit::Device, "not available here"),
     ] {
         let failure = run_eval(folder.path(), data, more).unwrap_err();
         assert_eq!(failure.exit(), exit, "{data}: {failure}");

@@ -1,4 +1,4 @@
-//! Which arithmetic is faster on this machine: a timing of the model's first block.
+//! Which arithmetic is fastest on this machine: a timing of the model's first block.
 //!
 //! Blocks have equal shapes, so one stands for all of them, at a fraction of a forward pass's cost.
 
@@ -14,22 +14,27 @@ use crate::model::Model;
 /// Timed runs of each arithmetic, alternating; the fastest of each counts.
 const ROUNDS: usize = 4;
 
-/// Times `Float` against `Integer` on one image.
+/// Times float arithmetic and `others` on one image.
 ///
 /// # Errors
 /// When the buffers cannot be allocated.
-pub(crate) fn fastest(executor: &mut Executor, model: &Model) -> Result<Arithmetic, Error> {
+pub(crate) fn fastest(
+    executor: &mut Executor,
+    model: &Model,
+    others: &[Arithmetic],
+) -> Result<Arithmetic, Error> {
     let sizes = Sizes::new(model.config());
     executor.arena.reserve(&sizes, 1)?;
-    let mut best = [Duration::MAX; 2];
+    let mut best: Vec<(Duration, Arithmetic)> =
+        [Arithmetic::F32].iter().chain(others).map(|&other| (Duration::MAX, other)).collect();
     // The first round warms up caches and threads and is not counted.
     for round in 0..=ROUNDS {
-        for (best, arithmetic) in best.iter_mut().zip([Arithmetic::F32, Arithmetic::Int8]) {
+        for (best, arithmetic) in &mut best {
             let elapsed = executor.install(|executor| {
                 executor.fill_stream();
                 let start = Instant::now();
                 if let Some(block) = model.weights().blocks.first() {
-                    executor.block(block, arithmetic, 1);
+                    executor.block(block, *arithmetic, 1);
                 }
                 start.elapsed()
             });
@@ -38,6 +43,6 @@ pub(crate) fn fastest(executor: &mut Executor, model: &Model) -> Result<Arithmet
             }
         }
     }
-    let [float, integer] = best;
-    Ok(if integer < float { Arithmetic::Int8 } else { Arithmetic::F32 })
+    let fastest = best.into_iter().min_by_key(|(elapsed, _)| *elapsed);
+    Ok(fastest.map_or(Arithmetic::F32, |(_, arithmetic)| arithmetic))
 }

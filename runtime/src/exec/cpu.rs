@@ -1,15 +1,17 @@
 //! The forward pass on the CPU.
 //!
-//! Activations live in one arena of four buffers per session, each reused by every layer:
+//! Activations live in one arena per session, each part of it reused by every layer:
 //!
 //! ```text
 //! x       [tokens, dim]                   residual stream
-//! y       [tokens, dim]                   embedded patches; the stream's next value, then swapped with x
-//! narrow  [tokens, dim]                   normalised x; attention output
-//! wide    [tokens, max(3 dim, hidden)]    patches of pixels; query, key, value; hidden layer of the MLP
+//! y       [tokens, dim]                   embedded patches; the stream's next value
+//! narrow  [tokens, dim]                   attention output
+//! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP
+//! packed  [tokens, max(dim, hidden)]      left operand of the next product
 //! ```
 //!
-//! Bias, GELU, LayerScale and the residual are added in the matmuls' epilogues. A batch is cut into
+//! Patches and normalised tokens are made row by row as they are packed for the product that they go into
+//! ([`Rows`]). Bias, GELU, LayerScale and the residual are added in the matmuls' epilogues. A batch is cut into
 //! passes of a few images, so that memory is bounded whatever the batch and the buffers stay near the
 //! caches; an image's result does not depend on the pass that it falls into.
 //!
@@ -23,11 +25,9 @@
 use std::mem::swap;
 use std::sync::Arc;
 
-use fresnel_kernels::{
-    Arithmetic, Epilogue, Isa, Pool, QuantizedActivations, matmul_f32, matmul_int8, ops,
-};
+use fresnel_kernels::{Activations, Arithmetic, Epilogue, Isa, Patches, Pool, Rows, matmul, ops};
 
-use super::patches::{Sizes, assemble, gather, pool};
+use super::patches::{Sizes, assemble, pool};
 use super::profile::{Clock, Operation};
 use crate::error::{Error, ErrorKind};
 use crate::model::Model;
@@ -55,7 +55,7 @@ pub(super) struct Arena {
     y: Vec<f32>,
     narrow: Vec<f32>,
     wide: Vec<f32>,
-    quantized: QuantizedActivations,
+    packed: Activations,
 }
 
 impl Executor {
@@ -144,84 +144,78 @@ impl Executor {
         if let Some(norm) = &weights.pre_norm {
             self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
             swap(&mut self.arena.x, &mut self.arena.y);
+            self.clock.lap(Operation::Tokens, 0);
         }
         for block in &weights.blocks {
             self.block(block, arithmetic, count);
         }
         self.head(model, arithmetic, count, out);
-        let heads = [&weights.head, &weights.head_distilled].into_iter().flatten();
-        let products: Vec<_> = heads.map(|linear| linear.product(count)).collect();
-        self.clock.lap(Operation::Head, &products);
     }
 
     /// Pixels to tokens in `arena.x`.
     fn embed(&mut self, model: &Model, arithmetic: Arithmetic, images: &[f32], count: usize) {
         let Self { pool, arena, sizes, clock, .. } = self;
-        let rows = count * sizes.patches;
-        let patches = &mut arena.wide[..rows * sizes.patch()];
-        let embedded = &mut arena.y[..rows * sizes.dim];
-        for (image, rows) in images
-            .chunks_exact(sizes.image())
-            .zip(patches.chunks_exact_mut(sizes.patches * sizes.patch()))
-        {
-            gather(sizes, image, rows);
-        }
+        let embedded = &mut arena.y[..count * sizes.patches * sizes.dim];
+        let rows = Rows::Patches(Patches {
+            images,
+            channels: sizes.channels,
+            image_size: [sizes.height, sizes.width],
+            patch_size: [sizes.patch_height, sizes.patch_width],
+        });
         let linear = &model.weights().patch_embed;
-        let mut multiply = Multiply { pool, arithmetic, quantized: &mut arena.quantized };
-        multiply.run(patches, rows, linear, Epilogue::default(), embedded);
+        let mut multiply = Multiply { pool, arithmetic, packed: &mut arena.packed, clock };
+        let laps = [Operation::Patches, Operation::PatchEmbedding];
+        multiply.run(laps, &rows, linear, Epilogue::default(), embedded);
         for (embedded, x) in embedded
             .chunks_exact(sizes.patches * sizes.dim)
             .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
         {
             assemble(model.config(), model.weights(), embedded, x);
         }
-        clock.lap(Operation::PatchEmbedding, &[linear.product(rows)]);
+        clock.lap(Operation::Tokens, 0);
     }
 
     /// One transformer block from `arena.x` to `arena.x`.
     pub(super) fn block(&mut self, block: &Block, arithmetic: Arithmetic, count: usize) {
         let Self { pool, arena, sizes, clock, .. } = self;
         let rows = count * sizes.tokens();
-        let Arena { x, y, narrow, wide, quantized } = arena;
+        let Arena { x, y, narrow, wide, packed } = arena;
         let stream = rows * sizes.dim;
         let (x_rows, y_rows) = (&mut x[..stream], &mut y[..stream]);
         let narrow = &mut narrow[..stream];
-        let mut multiply = Multiply { pool, arithmetic, quantized };
+        let mut multiply = Multiply { pool, arithmetic, packed, clock };
 
-        normalize(pool, &block.norm1, x_rows, narrow);
-        clock.lap(Operation::Norm1, &[]);
         let qkv = &mut wide[..3 * stream];
-        multiply.run(narrow, rows, &block.qkv, Epilogue::default(), qkv);
-        clock.lap(Operation::Qkv, &[block.qkv.product(rows)]);
+        let laps = [Operation::Norm1, Operation::Qkv];
+        let tokens = normalized(&block.norm1, x_rows);
+        multiply.run(laps, &tokens, &block.qkv, Epilogue::default(), qkv);
         if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
             normalize_heads(sizes, q, k, qkv);
-            clock.lap(Operation::QkNorm, &[]);
+            multiply.clock.lap(Operation::QkNorm, 0);
         }
         let head_dim = sizes.dim / sizes.heads;
         ops::attention(pool, qkv, count, sizes.tokens(), sizes.heads, head_dim, narrow);
-        let product = [count * sizes.heads * sizes.tokens(), sizes.tokens(), head_dim];
-        clock.lap(Operation::Attention, &[product, product]);
+        // Scores and weighted values.
+        multiply.clock.lap(Operation::Attention, 2 * rows * sizes.tokens() * sizes.dim);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale1.as_deref(),
             residual: Some(x_rows),
             ..Epilogue::default()
         };
-        multiply.run(narrow, rows, &block.proj, epilogue, y_rows);
-        clock.lap(Operation::Projection, &[block.proj.product(rows)]);
+        let laps = [Operation::PackAttention, Operation::Projection];
+        multiply.run(laps, &plain(narrow, sizes.dim), &block.proj, epilogue, y_rows);
 
-        normalize(pool, &block.norm2, y_rows, narrow);
-        clock.lap(Operation::Norm2, &[]);
         let hidden = &mut wide[..rows * sizes.hidden];
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
-        multiply.run(narrow, rows, &block.fc1, epilogue, hidden);
-        clock.lap(Operation::Fc1, &[block.fc1.product(rows)]);
+        let laps = [Operation::Norm2, Operation::Fc1];
+        multiply.run(laps, &normalized(&block.norm2, y_rows), &block.fc1, epilogue, hidden);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_deref(),
             residual: Some(y_rows),
             ..Epilogue::default()
         };
-        multiply.run(hidden, rows, &block.fc2, epilogue, x_rows);
-        clock.lap(Operation::Fc2, &[block.fc2.product(rows)]);
+        let laps = [Operation::PackHidden, Operation::Fc2];
+        multiply.run(laps, &plain(hidden, sizes.hidden), &block.fc2, epilogue, x_rows);
     }
 
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
@@ -232,16 +226,20 @@ impl Executor {
             self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
             swap(&mut self.arena.x, &mut self.arena.y);
         }
-        let Self { pool: threads, arena, .. } = self;
-        let Arena { x, y, narrow, quantized, .. } = arena;
-        let mut multiply = Multiply { pool: threads, arithmetic, quantized };
+        let Self { pool: threads, arena, clock, .. } = self;
+        let Arena { x, y, narrow, packed, .. } = arena;
+        let mut multiply = Multiply { pool: threads, arithmetic, packed, clock };
         let images = || x.chunks_exact(sizes.tokens() * sizes.dim).take(count);
         let pooled = &mut narrow[..count * sizes.dim];
         let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
             Some(linear) => {
-                multiply.run(rows, count, linear, Epilogue::default(), out);
+                let laps = [Operation::Pooling, Operation::Head];
+                multiply.run(laps, &plain(rows, sizes.dim), linear, Epilogue::default(), out);
             }
-            None => out.copy_from_slice(rows),
+            None => {
+                out.copy_from_slice(rows);
+                multiply.clock.lap(Operation::Pooling, 0);
+            }
         };
         if model.config().distillation_token {
             // The class token's and the distillation token's predictions, averaged.
@@ -300,38 +298,45 @@ fn arena_lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
     let rows = sizes.tokens().checked_mul(images)?;
     let stream = rows.checked_mul(sizes.dim)?;
     let hidden = rows.checked_mul(sizes.hidden)?;
-    let patches = images.checked_mul(sizes.patches)?.checked_mul(sizes.patch())?;
-    let wide = stream.checked_mul(3)?.max(hidden).max(patches);
+    let wide = stream.checked_mul(3)?.max(hidden);
     // The second classifier of a distilled model writes its logits to `y`.
     let logits = images.checked_mul(sizes.outputs)?;
     Some([stream, stream.max(logits), stream, wide])
 }
 
-/// A linear layer in the chosen arithmetic.
+/// Linear layers in the chosen arithmetic.
 struct Multiply<'a> {
     pool: &'a Pool,
     arithmetic: Arithmetic,
-    quantized: &'a mut QuantizedActivations,
+    packed: &'a mut Activations,
+    clock: &'a mut Clock,
 }
 
 impl Multiply<'_> {
+    /// `laps` names the packing of the rows and the product.
     fn run(
         &mut self,
-        a: &[f32],
-        rows: usize,
+        laps: [Operation; 2],
+        rows: &Rows<'_>,
         linear: &Linear,
         epilogue: Epilogue<'_>,
         out: &mut [f32],
     ) {
-        let weight = &linear.weight;
+        let [pack, product] = laps;
         let epilogue = Epilogue { bias: linear.bias.as_deref(), ..epilogue };
-        if self.arithmetic == Arithmetic::F32 || !weight.supports_int8() {
-            matmul_f32(self.pool, a, rows, weight, &epilogue, out);
-            return;
-        }
-        self.quantized.quantize_asymmetric(self.pool, a, rows, weight.in_features());
-        matmul_int8(self.pool, self.quantized, weight, &epilogue, out);
+        self.packed.pack(self.pool, linear.arithmetic(self.arithmetic), rows);
+        self.clock.lap(pack, 0);
+        matmul(self.pool, self.packed, &linear.weight, &epilogue, out);
+        self.clock.lap(product, out.len() * linear.weight.in_features());
     }
+}
+
+fn plain(values: &[f32], columns: usize) -> Rows<'_> {
+    Rows::Plain { values, columns }
+}
+
+fn normalized<'a>(norm: &'a Norm, x: &'a [f32]) -> Rows<'a> {
+    Rows::Normalized { x, gamma: &norm.gamma, beta: &norm.beta, eps: norm.epsilon }
 }
 
 fn normalize(pool: &Pool, norm: &Norm, x: &[f32], out: &mut [f32]) {

@@ -1,5 +1,4 @@
-//! The input and output ends of the forward pass: pixels to patch rows, patch rows to tokens, tokens
-//! to pooled features.
+//! The input and output ends of the forward pass: embedded patches to tokens, tokens to pooled features.
 
 use crate::model::config::{Pooling, VitConfig};
 use crate::model::weights::Weights;
@@ -45,30 +44,9 @@ impl Sizes {
         self.channels * self.height * self.width
     }
 
-    /// Numbers per patch.
-    pub(crate) fn patch(&self) -> usize {
-        self.channels * self.patch_height * self.patch_width
-    }
-
     /// Tokens per image.
     pub(crate) fn tokens(&self) -> usize {
         self.prefix + self.patches
-    }
-}
-
-/// Copies the patches of one image `[C, H, W]` into rows `[patches, C * patch_h * patch_w]`, the order
-/// in which the convolution's weight lies. Pixels right of and below the last whole patch are unused.
-pub(crate) fn gather(sizes: &Sizes, image: &[f32], rows: &mut [f32]) {
-    let columns = sizes.width / sizes.patch_width;
-    for (patch, row) in rows.chunks_exact_mut(sizes.patch()).enumerate() {
-        let top = patch / columns * sizes.patch_height;
-        let left = patch % columns * sizes.patch_width;
-        for (line, out) in row.chunks_exact_mut(sizes.patch_width).enumerate() {
-            let channel = line / sizes.patch_height;
-            let y = top + line % sizes.patch_height;
-            let start = (channel * sizes.height + y) * sizes.width + left;
-            out.copy_from_slice(&image[start..start + sizes.patch_width]);
-        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! Where the time of a forward pass goes.
 //!
 //! The executor owns a [`Clock`] and tells it after each operation which one has just ended. What has passed since the
-//! previous word is that operation's time, so that the times of a profile add up to the whole pass and nothing hides between
-//! them. A clock that is off is one branch per operation.
+//! previous word is that operation's time, so that nothing hides between operations. A clock that is off is one branch per operation.
 
 use std::time::{Duration, Instant};
 
-/// What a forward pass consists of, in its order. Each comes once per block, or once per pass.
+/// What a forward pass consists of, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
-    /// Pixels to tokens: gathering patches, the product with the patch embedding, class token and positions.
+    /// Checking pixels, cutting them into patches, and packing these: see [`Activations::pack`](fresnel_kernels::Activations::pack).
+    Patches,
+    /// The product of the patches with the patch embedding.
     PatchEmbedding,
-    /// LayerNorm of the tokens, and in integer arithmetic their quantisation, before the first product of a block.
+    /// Class token and positions, and the norm of the models that have one before their blocks.
+    Tokens,
+    /// LayerNorm of the tokens, fused with quantising or rounding them and packing them for the next product.
     Norm1,
     /// The product that makes queries, keys and values.
     Qkv,
@@ -19,53 +22,61 @@ pub enum Operation {
     QkNorm,
     /// Scores, softmax and weighted values.
     Attention,
-    /// Quantisation of the attention's output, in integer arithmetic.
-    QuantizeAttention,
+    /// Quantising or rounding the attention's output, and packing it.
+    PackAttention,
     /// The product after the attention, with the residual.
     Projection,
-    /// As [`Operation::Norm1`], before the first product of the MLP.
+    /// As [`Operation::Norm1`], before the MLP.
     Norm2,
     /// The first product of the MLP, with the activation function.
     Fc1,
-    /// Quantisation of the hidden layer, in integer arithmetic.
-    QuantizeHidden,
+    /// Quantising or rounding the hidden layer, and packing it.
+    PackHidden,
     /// The second product of the MLP, with the residual.
     Fc2,
-    /// Final norm, pooling and classifier.
+    /// Final norm, pooling, and packing of the pooled features.
+    Pooling,
+    /// The product with the classifier.
     Head,
 }
 
 impl Operation {
     /// All of them, in the order of the forward pass.
-    pub const ALL: [Operation; 12] = [
+    pub const ALL: [Operation; 15] = [
+        Operation::Patches,
         Operation::PatchEmbedding,
+        Operation::Tokens,
         Operation::Norm1,
         Operation::Qkv,
         Operation::QkNorm,
         Operation::Attention,
-        Operation::QuantizeAttention,
+        Operation::PackAttention,
         Operation::Projection,
         Operation::Norm2,
         Operation::Fc1,
-        Operation::QuantizeHidden,
+        Operation::PackHidden,
         Operation::Fc2,
+        Operation::Pooling,
         Operation::Head,
     ];
 
     /// A name of lower-case words: `"patch embedding"`, `"qkv"`.
     pub fn name(self) -> &'static str {
         match self {
+            Operation::Patches => "patches",
             Operation::PatchEmbedding => "patch embedding",
+            Operation::Tokens => "tokens",
             Operation::Norm1 => "norm1",
             Operation::Qkv => "qkv",
             Operation::QkNorm => "qk norm",
             Operation::Attention => "attention",
-            Operation::QuantizeAttention => "quantize attention",
+            Operation::PackAttention => "pack attention",
             Operation::Projection => "projection",
             Operation::Norm2 => "norm2",
             Operation::Fc1 => "fc1",
-            Operation::QuantizeHidden => "quantize hidden",
+            Operation::PackHidden => "pack hidden",
             Operation::Fc2 => "fc2",
+            Operation::Pooling => "pooling",
             Operation::Head => "head",
         }
     }
@@ -80,7 +91,7 @@ pub struct Profile {
 /// What one operation took, summed over a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// How often it ran: once per block and pass, or once per pass.
+    /// How often it ran: once per pass over a few images, or in each block of it.
     pub calls: usize,
     /// Time of all calls.
     pub time: Duration,
@@ -94,7 +105,7 @@ impl Profile {
         self.entries[operation as usize]
     }
 
-    /// Time of all operations together: that of the run.
+    /// Time of all operations together.
     pub fn total(&self) -> Duration {
         self.entries.iter().map(|entry| entry.time).sum()
     }
@@ -130,16 +141,13 @@ impl Clock {
         self.running.take().map(|running| running.profile)
     }
 
-    /// An operation has ended. `products` are the sizes `[m, n, k]` of its matrix products, all counted alike.
+    /// An operation has ended, whose products had so many multiply-accumulates.
     #[inline]
-    pub(crate) fn lap(&mut self, operation: Operation, products: &[[usize; 3]]) {
+    pub(crate) fn lap(&mut self, operation: Operation, multiply_accumulates: usize) {
         if let Some(running) = &mut self.running {
             let now = Instant::now();
-            let count: u64 = products
-                .iter()
-                .map(|sizes| sizes.iter().map(|&size| size as u64).product::<u64>())
-                .sum();
-            running.profile.add(operation, now - running.since, 2 * count);
+            let time = now - running.since;
+            running.profile.add(operation, time, 2 * multiply_accumulates as u64);
             running.since = now;
         }
     }
@@ -158,8 +166,8 @@ mod tests {
         clock.start();
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(1));
-            clock.lap(Operation::Qkv, &[[2, 3, 5]]);
-            clock.lap(Operation::Attention, &[[4, 1, 1], [1, 1, 6]]);
+            clock.lap(Operation::Qkv, 30);
+            clock.lap(Operation::Attention, 10);
         }
         let elapsed = before.elapsed();
         let profile = clock.stop().unwrap();
@@ -176,11 +184,11 @@ mod tests {
     #[test]
     fn a_clock_that_is_off_records_nothing() {
         let mut clock = Clock::default();
-        clock.lap(Operation::Fc1, &[]);
+        clock.lap(Operation::Fc1, 0);
         assert_eq!(clock.stop(), None);
         clock.start();
         assert!(clock.stop().is_some());
-        clock.lap(Operation::Fc1, &[]);
+        clock.lap(Operation::Fc1, 0);
         assert_eq!(clock.stop(), None);
     }
 

@@ -101,9 +101,9 @@ impl Weights {
         linears
     }
 
-    /// Whether any layer has an integer kernel.
-    pub(crate) fn has_int8(&self) -> bool {
-        self.linears().iter().any(|(_, linear)| linear.weight.supports_int8())
+    /// Whether any layer is multiplied in `arithmetic`.
+    pub(crate) fn supports(&self, arithmetic: Arithmetic) -> bool {
+        self.linears().iter().any(|(_, linear)| linear.weight.supports(arithmetic))
     }
 
     /// Names of the kernels of the blocks' layers, each once, in order of appearance.
@@ -147,15 +147,14 @@ fn length(vector: &Option<Vec<f32>>) -> usize {
 }
 
 impl Linear {
-    /// Sizes of the product with `m` rows of activations: rows, output and input features.
-    pub(crate) fn product(&self, m: usize) -> [usize; 3] {
-        [m, self.weight.out_features(), self.weight.in_features()]
+    /// The arithmetic that this layer is multiplied in when the model runs in `arithmetic`: float where it has no other.
+    pub(crate) fn arithmetic(&self, arithmetic: Arithmetic) -> Arithmetic {
+        if self.weight.supports(arithmetic) { arithmetic } else { Arithmetic::F32 }
     }
 
-    /// Name of the kernel that multiplies with this layer in `arithmetic`.
+    /// Name of the kernel that multiplies with this layer when the model runs in `arithmetic`.
     pub(crate) fn kernel(&self, arithmetic: Arithmetic) -> String {
-        let integer = arithmetic == Arithmetic::Int8 && self.weight.supports_int8();
-        self.weight.kernel_name(if integer { Arithmetic::Int8 } else { Arithmetic::F32 })
+        self.weight.kernel_name(self.arithmetic(arithmetic))
     }
 }
 

@@ -80,11 +80,24 @@ fn wrong_lengths_are_refused() {
 }
 
 #[test]
-fn half_is_unsupported() {
-    let model = model(&plain_config(), FOUR, Encoding::F16);
-    let error = Session::new(&model, options(Compute::Half)).unwrap_err();
+fn half_needs_a_layer_with_a_kernel_for_it() {
+    // Float layers have none anywhere.
+    let floats = model(&plain_config(), Encoding::F32, Encoding::F16);
+    let error = Session::new(&floats, options(Compute::Half)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("not available here"), "{error}");
+    assert!(error.to_string().contains("use f32, int8 or auto"), "{error}");
+
+    let model = model(&plain_config(), FOUR, Encoding::F16);
+    match Session::new(&model, options(Compute::Half)) {
+        Ok(session) => {
+            assert_eq!(session.compute(), Compute::Half);
+            assert!(session.kernel().contains("-w4a16-"), "{}", session.kernel());
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains(model.isa().name()), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `bench`: models and kernels. No test looks at a time, only at what was measured and how it is reported.
 
-use fresnel_kernels::Isa;
+use fresnel_kernels::{Arithmetic, Isa};
 use serde_json::Value;
 
 use crate::folder::{Folder, config};
@@ -73,23 +73,23 @@ fn bench_reports_one_object_per_model_and_mode() {
 fn models_run_on_the_instruction_set_that_is_forced() {
     let folder = Folder::new();
     for isa in Isa::available() {
-        let arguments = [
-            "bench",
-            "coded.fresnel",
-            "model.fresnel",
-            "--compute",
-            "f32,int8",
-            "--iterations",
-            "1",
-        ];
-        let lines = lines(&folder, Some(isa), &arguments);
-        let suffixes = ["-w2a32-", "-w2a8-", "-w32a32-", "-w32a32-"];
-        assert_eq!(lines.len(), suffixes.len());
-        for (line, suffix) in lines.iter().zip(suffixes) {
-            assert_eq!(line["isa"], isa.name());
-            let kernels = text(line, "kernel").split('+');
-            for kernel in kernels {
-                assert!(kernel.starts_with(&format!("{isa}{suffix}")), "{isa}: {line}");
+        let mut modes = vec![("f32", "-w2a32-"), ("int8", "-w2a8-")];
+        if isa.supports(Arithmetic::Half) {
+            modes.push(("half", "-w2a16-"));
+        }
+        for (compute, suffix) in modes {
+            let line = |model: &str| {
+                let arguments = ["bench", model, "--compute", compute, "--iterations", "1"];
+                let lines = lines(&folder, Some(isa), &arguments);
+                assert_eq!((lines.len(), text(&lines[0], "isa")), (1, isa.name()));
+                assert_eq!(lines[0]["compute"], compute);
+                text(&lines[0], "kernel").to_owned()
+            };
+            let kernel = line("coded.fresnel");
+            assert!(kernel.starts_with(&format!("{isa}{suffix}")), "{isa} {compute}: {kernel}");
+            if compute != "half" {
+                let kernel = line("model.fresnel");
+                assert!(kernel.starts_with(&format!("{isa}-w32a32-")), "{isa} {compute}: {kernel}");
             }
         }
     }
@@ -103,8 +103,13 @@ fn instruction(isa: &str, arithmetic: &str) -> &'static str {
         ("scalar", "int8") => "pmaddwd + paddd xmm",
         ("avx2", "f32") => "vfmadd231ps ymm",
         ("avx2", "int8") => "vpmaddubsw + vpaddw ymm",
+        ("avxvnni", "f32") => "vfmadd231ps ymm",
+        ("avxvnni", "int8") => "vpdpbusd ymm",
         ("avx512vnni", "f32") => "vfmadd231ps zmm",
         ("avx512vnni", "int8") => "vpdpbusd zmm",
+        ("amx", "f32") => "vfmadd231ps zmm",
+        ("amx", "half") => "tdpbf16ps",
+        ("amx", "int8") => "tdpbsud",
         other => panic!("no instruction is known for {other:?}"),
     }
 }
@@ -155,10 +160,12 @@ fn kernels_of_a_forced_instruction_set_are_measured_at_every_width() {
                 rest.rsplit_once('-').unwrap().0
             ));
         }
-        let arithmetics: [(&str, &[&str]); 2] = [
-            ("a32", &["w1.58", "w2", "w3", "w4", "w8", "w16", "w32"]),
-            ("a8", &["w1.58", "w2", "w3", "w4", "w8"]),
-        ];
+        let codes: &[&str] = &["w1.58", "w2", "w3", "w4", "w8"];
+        let mut arithmetics = vec![("a32", [codes, &["w16", "w32"]].concat())];
+        if isa.supports(Arithmetic::Half) {
+            arithmetics.push(("a16", codes.to_vec()));
+        }
+        arithmetics.push(("a8", codes.to_vec()));
         let expected: Vec<String> = ["20x9", "8x40"]
             .into_iter()
             .flat_map(|shape| {
@@ -196,7 +203,7 @@ fn kernels_are_measured_at_the_shapes_of_a_model() {
     shapes.dedup();
     assert_eq!(shapes, [[5, 8, 24], [5, 8, 8], [5, 8, 16], [5, 16, 8]]);
     let names: Vec<&str> = operations.iter().map(|line| text(line, "operation")).collect();
-    for name in ["attention, 2 heads of 4", "layer norm, 8", "quantize, 16", "GeluErf, 16"] {
+    for name in ["attention, 2 heads of 4", "layer norm, 8", "pack, 16, int8", "GeluErf, 16"] {
         assert!(names.contains(&name), "{names:?}");
     }
     assert!(operations.iter().all(|line| number(line, "median_ms") >= 0.0));
@@ -216,18 +223,17 @@ fn a_profile_accounts_for_every_operation() {
                 .find(|entry| entry["operation"] == name)
                 .unwrap_or_else(|| panic!("{name}: {line}"))
         };
-        for name in ["norm1", "qkv", "attention", "projection", "norm2", "fc1", "fc2"] {
+        let block = ["norm1", "qkv", "attention", "pack attention", "projection"];
+        for name in block.into_iter().chain(["norm2", "fc1", "pack hidden", "fc2"]) {
             assert_eq!(entry(name)["calls"], depth, "{line}");
         }
-        for name in ["patch embedding", "head"] {
+        for name in ["patches", "patch embedding", "tokens", "pooling", "head"] {
             assert_eq!(entry(name)["calls"], 1, "{line}");
         }
         for name in ["patch embedding", "qkv", "attention", "projection", "fc1", "fc2", "head"] {
             assert!(number(entry(name), "gops") > 0.0, "{line}");
         }
         assert!(entry("norm1")["gops"].is_null());
-        let quantized = profile.iter().any(|entry| entry["operation"] == "quantize hidden");
-        assert_eq!(quantized, line["compute"] == "int8", "{line}");
         let shares: f64 = profile.iter().map(|entry| number(entry, "share")).sum();
         assert!((shares - 1.0).abs() < 1e-9, "{line}");
     }

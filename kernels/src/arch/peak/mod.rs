@@ -5,6 +5,8 @@
 //! constants out of the loop. Each keeps more independent sums than the instruction's latency times its throughput asks for,
 //! and operands that are neither zero nor subnormal, which some units treat faster or slower.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(not(target_arch = "x86_64"))]
 mod portable;
 #[cfg(target_arch = "x86_64")]

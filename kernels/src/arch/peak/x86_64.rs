@@ -4,7 +4,7 @@
 
 use std::arch::asm;
 
-use super::Loop;
+use super::{Loop, amx};
 use crate::{Arithmetic, Isa};
 
 /// The loop of an instruction set's kernels of that arithmetic.
@@ -12,10 +12,14 @@ pub(super) fn find(isa: Isa, arithmetic: Arithmetic) -> Option<Loop> {
     Some(match (isa, arithmetic) {
         (Isa::Scalar, Arithmetic::F32) => MULPS,
         (Isa::Scalar, Arithmetic::Int8) => PMADDWD,
-        (Isa::Avx2, Arithmetic::F32) => FMA_256,
+        (Isa::Avx2 | Isa::AvxVnni, Arithmetic::F32) => FMA_256,
         (Isa::Avx2, Arithmetic::Int8) => MADDUBS,
-        (Isa::Avx512Vnni, Arithmetic::F32) => FMA_512,
+        (Isa::AvxVnni, Arithmetic::Int8) => VNNI_256,
+        (Isa::Avx512Vnni | Isa::Amx, Arithmetic::F32) => FMA_512,
         (Isa::Avx512Vnni, Arithmetic::Int8) => VNNI_512,
+        (Isa::Amx, Arithmetic::Int8) => amx::INT8,
+        (Isa::Amx, Arithmetic::Half) => amx::HALF,
+        (_, Arithmetic::Half) => return None,
     })
 }
 
@@ -109,11 +113,10 @@ unsafe fn fma_256(repetitions: u64) {
     }
 }
 
-/// Products gathered in 16 bits before they are widened: as many as the kernel gathers at 2 bit are 42.
 const MADDUBS: Loop =
     Loop { instruction: "vpmaddubsw + vpaddw ymm", operations: 40 * 6 * 32 * 2, body: maddubs };
 
-/// Six sums of 16 bits, widened into six of 32 after every 40 products.
+/// Six sums of 16 bits, widened to 32 bits after every 40 products: about as seldom as the kernel does at 2 bit.
 #[target_feature(enable = "avx2")]
 unsafe fn maddubs(repetitions: u64) {
     // SAFETY: the caller vouches for AVX2; only the registers named are written.
@@ -137,6 +140,36 @@ unsafe fn maddubs(repetitions: u64) {
             "vpmaddwd ymm13, ymm\\r, ymm14",
             "vpxor xmm\\r, xmm\\r, xmm\\r",
             "vpaddd ymm6, ymm6, ymm13",
+            ".endr",
+            "dec rcx",
+            "jnz 2b",
+            "vzeroupper",
+            bytes = in(reg) BYTES,
+            inout("rcx") repetitions => _,
+            clobber_abi("sysv64"),
+            options(nomem, nostack),
+        );
+    }
+}
+
+const VNNI_256: Loop =
+    Loop { instruction: "vpdpbusd ymm", operations: 14 * 32 * 2, body: vnni_256 };
+
+/// Fourteen sums in 256-bit registers, in the encoding of AVX-VNNI.
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn vnni_256(repetitions: u64) {
+    // SAFETY: the caller vouches for AVX2 and AVX-VNNI; only the registers named are written.
+    unsafe {
+        asm!(
+            "vmovd xmm15, {bytes:e}",
+            "vpbroadcastd ymm15, xmm15",
+            "vmovdqa ymm14, ymm15",
+            ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13",
+            "vpxor xmm\\r, xmm\\r, xmm\\r",
+            ".endr",
+            "2:",
+            ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13",
+            "{{vex}} vpdpbusd ymm\\r, ymm14, ymm15",
             ".endr",
             "dec rcx",
             "jnz 2b",

@@ -2,7 +2,8 @@
 //!
 //! The integer tile multiplies unsigned codes by signed bytes with `vpmaddubsw`, whose 16-bit sums of two products cannot
 //! saturate below 8 bit: they are gathered in 16 bits for as many steps as cannot overflow, then widened. Codes of 8 bit
-//! would saturate, so they and the activations are widened to 16 bits first and multiplied with `vpmaddwd`.
+//! would saturate, so their two halves of four bits are multiplied one after the other, and the sums of the upper ones
+//! weighted by 16 as they are widened.
 
 use std::arch::x86_64::*;
 
@@ -32,10 +33,6 @@ impl Simd for Avx2 {
     const F32_ROWS: usize = 6;
     const INT8_ROWS: usize = 6;
 
-    fn wants_halves(width: Width) -> bool {
-        width == Width::Eight
-    }
-
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn run<T: Vectorized>(simd: Avx2, task: T) -> T::Output {
@@ -48,6 +45,14 @@ impl Simd for Avx2 {
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx2.
         unsafe { expand_f32(width, words, out) }
+    }
+
+    fn int8_words(width: Width) -> usize {
+        if width == Width::Eight { 2 } else { 1 }
+    }
+
+    fn multiplies_stored_bytes() -> bool {
+        false
     }
 
     fn expand_int8(self, width: Width, words: &[u32], out: &mut [u32]) {
@@ -77,7 +82,7 @@ impl Simd for Avx2 {
 // Not inlined: as arguments of their own, the two slices are known not to overlap.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn expand_f32(width: Width, words: &[u32], out: &mut [f32]) {
+pub(super) fn expand_f32(width: Width, words: &[u32], out: &mut [f32]) {
     panel::expand_f32::<LANES>(width, words, out);
 }
 
@@ -85,14 +90,14 @@ fn expand_f32(width: Width, words: &[u32], out: &mut [f32]) {
 #[target_feature(enable = "avx2")]
 fn expand_int8(width: Width, words: &[u32], out: &mut [u32]) {
     if width == Width::Eight {
-        panel::expand_halves::<LANES>(words, out);
+        panel::expand_nibbles::<LANES>(words, out);
     } else {
         panel::expand_bytes::<LANES>(width, words, out);
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn f32_rows(rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+pub(super) fn f32_rows(rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
     with_rows!(rows, [1 2 3 4 5 6], f32_tile(left, right, sums, start));
 }
 
@@ -105,11 +110,12 @@ fn int8_rows(
     sums: &mut [i32],
     start: bool,
 ) {
+    // Steps whose sums of two products, of at most 128 * (levels - 1) each, fit in 16 bits together.
+    let steps = |levels: usize| i16::MAX as usize / (2 * 128 * (levels - 1));
     if width == Width::Eight {
-        with_rows!(rows, [1 2 3 4 5 6], halves_tile(left, right, sums, start));
+        with_rows!(rows, [1 2 3 4 5 6], nibbles_tile(steps(16), left, right, sums, start));
     } else {
-        // Steps whose sums of two products, of at most 128 * (levels - 1) each, fit in 16 bits together.
-        let steps = i16::MAX as usize / (2 * 128 * (width.levels() as usize - 1));
+        let steps = steps(width.levels() as usize);
         with_rows!(rows, [1 2 3 4 5 6], bytes_tile(steps, left, right, sums, start));
     }
 }
@@ -139,6 +145,7 @@ fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], st
     }
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn bytes_tile<const ROWS: usize>(
     steps: usize,
@@ -147,57 +154,59 @@ fn bytes_tile<const ROWS: usize>(
     sums: &mut [i32],
     start: bool,
 ) {
+    int8_tile::<ROWS, 1>(steps, left, right, sums, start);
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn nibbles_tile<const ROWS: usize>(
+    steps: usize,
+    left: &[u32],
+    right: &[u32],
+    sums: &mut [i32],
+    start: bool,
+) {
+    int8_tile::<ROWS, 2>(steps, left, right, sums, start);
+}
+
+/// `PLANES` is 2 for codes cut into lower and upper four bits, which lie in turn in `right`, else 1.
+#[target_feature(enable = "avx2")]
+fn int8_tile<const ROWS: usize, const PLANES: usize>(
+    steps: usize,
+    left: &[u32],
+    right: &[u32],
+    sums: &mut [i32],
+    start: bool,
+) {
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
+    let (right, _) = right.as_chunks::<PLANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();
     let sums = &mut sums[..ROWS];
     if start {
         sums.fill([0; LANES]);
     }
-    let ones = _mm256_set1_epi16(1);
     for (left, right) in left.chunks(steps).zip(right.chunks(steps)) {
-        let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
-        for (left, right) in left.iter().zip(right) {
-            let right = load_u32(right);
-            for (totals, &left) in totals.iter_mut().zip(left) {
-                let left = _mm256_set1_epi32(left as i32);
-                totals[0] = _mm256_add_epi16(totals[0], _mm256_maddubs_epi16(right[0], left));
-                totals[1] = _mm256_add_epi16(totals[1], _mm256_maddubs_epi16(right[1], left));
+        for plane in 0..PLANES {
+            let weight = _mm256_set1_epi16(if plane == 0 { 1 } else { 16 });
+            let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
+            for (left, right) in left.iter().zip(right) {
+                let right = load_u32(&right[plane]);
+                for (totals, &left) in totals.iter_mut().zip(left) {
+                    let left = _mm256_set1_epi32(left as i32);
+                    totals[0] = _mm256_add_epi16(totals[0], _mm256_maddubs_epi16(right[0], left));
+                    totals[1] = _mm256_add_epi16(totals[1], _mm256_maddubs_epi16(right[1], left));
+                }
+            }
+            for (totals, sums) in totals.iter().zip(sums.iter_mut()) {
+                let before = load_i32(sums);
+                let widened = [
+                    _mm256_add_epi32(before[0], _mm256_madd_epi16(totals[0], weight)),
+                    _mm256_add_epi32(before[1], _mm256_madd_epi16(totals[1], weight)),
+                ];
+                store_i32(sums, widened);
             }
         }
-        for (totals, sums) in totals.iter().zip(sums.iter_mut()) {
-            let before = load_i32(sums);
-            let widened = [
-                _mm256_add_epi32(before[0], _mm256_madd_epi16(totals[0], ones)),
-                _mm256_add_epi32(before[1], _mm256_madd_epi16(totals[1], ones)),
-            ];
-            store_i32(sums, widened);
-        }
-    }
-}
-
-#[target_feature(enable = "avx2")]
-fn halves_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
-    let (left, _) = left.as_chunks::<ROWS>();
-    let (right, _) = right.as_chunks::<LANES>();
-    let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let sums = &mut sums[..ROWS];
-    let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
-    if !start {
-        for (totals, sums) in totals.iter_mut().zip(&*sums) {
-            *totals = load_i32(sums);
-        }
-    }
-    for (left, right) in left.iter().zip(right) {
-        let right = load_u32(right);
-        for (totals, &left) in totals.iter_mut().zip(left) {
-            let left = _mm256_set1_epi32(left as i32);
-            totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(right[0], left));
-            totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(right[1], left));
-        }
-    }
-    for (totals, sums) in totals.iter().zip(sums) {
-        store_i32(sums, *totals);
     }
 }
 
@@ -222,7 +231,7 @@ fn store_f32(values: &mut [f32; LANES], vectors: [__m256; 2]) {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_u32(values: &[u32; LANES]) -> [__m256i; 2] {
+pub(super) fn load_u32(values: &[u32; LANES]) -> [__m256i; 2] {
     let start = values.as_ptr().cast::<__m256i>();
     // SAFETY: `values` has 16 elements, two vectors of 8; the loads need no alignment.
     unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
@@ -230,7 +239,7 @@ fn load_u32(values: &[u32; LANES]) -> [__m256i; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_i32(values: &[i32; LANES]) -> [__m256i; 2] {
+pub(super) fn load_i32(values: &[i32; LANES]) -> [__m256i; 2] {
     let start = values.as_ptr().cast::<__m256i>();
     // SAFETY: `values` has 16 elements, two vectors of 8; the loads need no alignment.
     unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
@@ -238,7 +247,7 @@ fn load_i32(values: &[i32; LANES]) -> [__m256i; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store_i32(values: &mut [i32; LANES], vectors: [__m256i; 2]) {
+pub(super) fn store_i32(values: &mut [i32; LANES], vectors: [__m256i; 2]) {
     let start = values.as_mut_ptr().cast::<__m256i>();
     // SAFETY: `values` has 16 elements, two vectors of 8; the stores need no alignment.
     unsafe {

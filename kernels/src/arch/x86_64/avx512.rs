@@ -36,10 +36,6 @@ impl Simd for Avx512Vnni {
     const F32_ROWS: usize = 12;
     const INT8_ROWS: usize = 12;
 
-    fn wants_halves(_: Width) -> bool {
-        false
-    }
-
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn run<T: Vectorized>(simd: Avx512Vnni, task: T) -> T::Output {

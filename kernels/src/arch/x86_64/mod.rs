@@ -1,7 +1,11 @@
 //! x86-64 kernels.
 
+mod amx;
 mod avx2;
 mod avx512;
+mod avx_vnni;
 
+pub(crate) use amx::{Amx, TileConfiguration};
+pub(crate) use avx_vnni::AvxVnni;
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512Vnni;

@@ -1,7 +1,9 @@
 //! The products that every kernel is tested with, and how they are judged.
 
 use crate::samples::Samples;
-use crate::{Isa, Matrix, Pool, QuantizedActivations, Width, pack, reference};
+use crate::{
+    Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, pack, reference,
+};
 
 /// `(M, N, K)`: rows around every tile height, tails of every panel and group, more than one block of rows and of inputs.
 pub(super) const SHAPES: [(usize, usize, usize); 18] = [
@@ -39,6 +41,9 @@ pub(super) const F32_TOLERANCES: [(&str, f64); 7] = [
 
 /// The same for an integer product of the quantised activations: a few roundings, whatever the number of terms.
 pub(super) const INT8_TOLERANCE: f64 = 3e-7;
+
+/// The same for a product of activations rounded to bfloat16: the hardware's additions in float, in pairs.
+pub(super) const HALF_TOLERANCE: f64 = 1e-6;
 
 /// What a matrix or its activations are filled with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,16 +150,35 @@ impl Case {
     }
 
     /// `sum_k (q - zero) * code`, in i64.
-    pub(super) fn accumulators(&self, a: &QuantizedActivations) -> Vec<i64> {
+    pub(super) fn accumulators(&self, a: &Activations) -> Vec<i64> {
         let mut out = Vec::new();
-        for (row, zero) in a.codes().chunks(self.k).zip(a.zeros()) {
+        let (codes, _, zeros) = a.to_codes();
+        for (row, zero) in codes.chunks(self.k).zip(zeros) {
             for codes in self.codes.chunks(self.k) {
                 let terms = row.iter().zip(codes);
                 let terms =
-                    terms.map(|(&q, &code)| (i64::from(q) - i64::from(*zero)) * i64::from(code));
+                    terms.map(|(&q, &code)| (i64::from(q) - i64::from(zero)) * i64::from(code));
                 out.push(terms.sum());
             }
         }
+        out
+    }
+
+    /// The activations, packed.
+    pub(super) fn pack(&self, pool: &Pool, arithmetic: Arithmetic) -> Activations {
+        pack_plain(pool, arithmetic, &self.a, self.k)
+    }
+
+    /// The product with the activations of the case.
+    pub(super) fn product(
+        &self,
+        pool: &Pool,
+        arithmetic: Arithmetic,
+        matrix: &Matrix,
+        epilogue: &Epilogue<'_>,
+    ) -> Vec<f32> {
+        let mut out = vec![f32::NAN; self.m * self.n];
+        matmul(pool, &self.pack(pool, arithmetic), matrix, epilogue, &mut out);
         out
     }
 
@@ -176,8 +200,28 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
     })
 }
 
-pub(super) fn pool() -> Pool {
-    Pool::with_isa(1, Isa::Scalar).unwrap()
+/// One thread of an instruction set.
+pub(super) fn pool(isa: Isa) -> Pool {
+    Pool::with_isa(1, isa).unwrap()
+}
+
+pub(super) fn pack_plain(
+    pool: &Pool,
+    arithmetic: Arithmetic,
+    values: &[f32],
+    columns: usize,
+) -> Activations {
+    let mut packed = Activations::new();
+    packed.pack(pool, arithmetic, &Rows::Plain { values, columns });
+    packed
+}
+
+/// The instruction sets whose products in half precision are tested.
+pub(super) fn half_isas() -> impl Iterator<Item = Isa> {
+    Isa::available().into_iter().filter(|&isa| {
+        Matrix::from_codes(isa, Width::Two, 1, 1, &[0], &[1.0], &[0.0])
+            .is_ok_and(|matrix| matrix.supports(Arithmetic::Half))
+    })
 }
 
 /// Activations and weights in f64, with the magnitudes that bound the error of a product.

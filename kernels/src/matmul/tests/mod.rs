@@ -1,32 +1,37 @@
 mod cases;
 
-use half::f16;
+use half::{bf16, f16};
 use proptest::prelude::*;
 
 use crate::samples::Samples;
 use crate::{
-    Activation, Arithmetic, Epilogue, Isa, Matrix, MatrixError, Pool, QuantizedActivations, Width,
-    matmul_f32, matmul_int8, matmul_int8_accumulators, reference,
+    Activation, Activations, Arithmetic, Epilogue, Isa, Matrix, MatrixError, Pool, Width, matmul,
+    matmul_accumulators, reference,
 };
 use cases::*;
 
+const NONE: Epilogue<'_> =
+    Epilogue { bias: None, activation: None, layer_scale: None, residual: None };
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
 #[test]
-fn float_products_of_codes_agree_with_the_oracle() {
-    let pool = pool();
+fn float_products_of_codes_agree_with_the_oracle_and_on_every_instruction_set() {
     for case in cases() {
         let operands = case.operands(wide(&case.a));
+        let mut first: Option<Vec<u32>> = None;
         for isa in Isa::available() {
-            let matrix = case.matrix(isa);
-            let mut out = vec![f32::NAN; case.m * case.n];
-            matmul_f32(&pool, &case.a, case.m, &matrix, &Epilogue::default(), &mut out);
+            let out = case.product(&pool(isa), Arithmetic::F32, &case.matrix(isa), &NONE);
             check(&case.name(isa), &operands, f32_tolerance(case.width.label()), &out);
+            assert_eq!(first.get_or_insert_with(|| bits(&out)), &bits(&out), "{}", case.name(isa));
         }
     }
 }
 
 #[test]
-fn products_of_float_matrices_agree_with_the_oracle() {
-    let pool = pool();
+fn products_of_float_matrices_agree_with_the_oracle_and_on_every_instruction_set() {
     for (seed, (m, n, k)) in SHAPES.into_iter().enumerate() {
         let mut samples = Samples::new(seed as u64);
         let a = samples.floats(m * k, 2.0);
@@ -41,91 +46,96 @@ fn products_of_float_matrices_agree_with_the_oracle() {
             magnitudes: weights.iter().map(|value| value.abs()).collect(),
             weights,
         };
+        let mut first: Option<[Vec<u32>; 2]> = None;
         for isa in Isa::available() {
-            let mut out = vec![f32::NAN; m * n];
+            let pool = pool(isa);
+            let packed = pack_plain(&pool, Arithmetic::F32, &a, k);
+            let mut out = [vec![f32::NAN; m * n], vec![f32::NAN; m * n]];
             let name = format!("{isa}, {m} x {n} x {k}");
             let matrix = Matrix::from_f32(isa, n, k, &singles).unwrap();
-            matmul_f32(&pool, &a, m, &matrix, &Epilogue::default(), &mut out);
-            check(&name, &operands(wide(&singles)), f32_tolerance("32"), &out);
+            matmul(&pool, &packed, &matrix, &NONE, &mut out[0]);
+            check(&name, &operands(wide(&singles)), f32_tolerance("32"), &out[0]);
             let matrix = Matrix::from_f16(isa, n, k, &halves).unwrap();
-            matmul_f32(&pool, &a, m, &matrix, &Epilogue::default(), &mut out);
-            check(&name, &operands(widened.clone()), f32_tolerance("16"), &out);
+            matmul(&pool, &packed, &matrix, &NONE, &mut out[1]);
+            check(&name, &operands(widened.clone()), f32_tolerance("16"), &out[1]);
+            let out = out.map(|out| bits(&out));
+            assert_eq!(first.get_or_insert_with(|| out.clone()), &out, "{name}");
         }
     }
 }
 
 #[test]
 fn integer_products_are_exact_on_every_instruction_set() {
-    let pool = pool();
-    let mut quantized = QuantizedActivations::new();
     for case in cases() {
-        for symmetric in [true, false] {
-            if symmetric {
-                quantized.quantize_symmetric(&pool, &case.a, case.m, case.k);
-            } else {
-                quantized.quantize_asymmetric(&pool, &case.a, case.m, case.k);
-            }
-            let expected = case.accumulators(&quantized);
-            let operands = case.operands(dequantized(&quantized));
-            let mut first: Option<Vec<u32>> = None;
-            for isa in Isa::available() {
-                let name = case.name(isa);
-                let matrix = case.matrix(isa);
-                assert!(matrix.supports_int8());
-                let mut integers = vec![i32::MIN; case.m * case.n];
-                matmul_int8_accumulators(&pool, &quantized, &matrix, &mut integers);
-                let integers: Vec<i64> = integers.into_iter().map(i64::from).collect();
-                assert_eq!(integers, expected, "{name}");
+        let mut first: Option<Vec<u32>> = None;
+        for isa in Isa::available() {
+            let name = case.name(isa);
+            let pool = pool(isa);
+            let packed = case.pack(&pool, Arithmetic::Int8);
+            let matrix = case.matrix(isa);
+            assert!(matrix.supports(Arithmetic::Int8));
+            let mut integers = vec![i32::MIN; case.m * case.n];
+            matmul_accumulators(&pool, &packed, &matrix, &mut integers);
+            let integers: Vec<i64> = integers.into_iter().map(i64::from).collect();
+            assert_eq!(integers, case.accumulators(&packed), "{name}");
 
-                let mut out = vec![f32::NAN; case.m * case.n];
-                matmul_int8(&pool, &quantized, &matrix, &Epilogue::default(), &mut out);
-                check(&name, &operands, INT8_TOLERANCE, &out);
-                let bits: Vec<u32> = out.iter().map(|value| value.to_bits()).collect();
-                assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "{name}");
-            }
+            let out = case.product(&pool, Arithmetic::Int8, &matrix, &NONE);
+            let operands = case.operands(dequantized(&packed));
+            check(&name, &operands, INT8_TOLERANCE, &out);
+            assert_eq!(first.get_or_insert_with(|| bits(&out)), &bits(&out), "{name}");
         }
     }
 }
 
 /// The numbers that quantised activations stand for.
-fn dequantized(a: &QuantizedActivations) -> Vec<f64> {
-    let rows = a.codes().chunks(a.columns()).zip(a.zeros()).zip(a.scales());
-    rows.flat_map(|((row, &zero), &scale)| {
+fn dequantized(a: &Activations) -> Vec<f64> {
+    let (codes, scales, zeros) = a.to_codes();
+    let rows = codes.chunks(a.columns()).zip(zeros).zip(scales);
+    rows.flat_map(|((row, zero), scale)| {
         row.iter().map(move |&q| f64::from(i32::from(q) - zero) * f64::from(scale))
     })
     .collect()
 }
 
 #[test]
+fn half_precision_products_agree_with_the_oracle() {
+    for case in cases() {
+        let rounded: Vec<f64> =
+            case.a.iter().map(|&value| bf16::from_f32(value).to_f64()).collect();
+        let operands = case.operands(rounded);
+        for isa in half_isas() {
+            let out = case.product(&pool(isa), Arithmetic::Half, &case.matrix(isa), &NONE);
+            check(&case.name(isa), &operands, HALF_TOLERANCE, &out);
+        }
+    }
+}
+
+/// Every arithmetic that multiplies a matrix.
+fn arithmetics(matrix: &Matrix) -> impl Iterator<Item = Arithmetic> {
+    Arithmetic::ALL.into_iter().filter(|&arithmetic| matrix.supports(arithmetic))
+}
+
+#[test]
 fn results_do_not_depend_on_threads_or_on_the_rows_beside() {
-    let pools = [1, 2, 3].map(|threads| Pool::with_isa(threads, Isa::Scalar).unwrap());
-    let mut quantized = QuantizedActivations::new();
-    for width in Width::ALL {
-        for shape in [(1, 5, 40), (9, 17, 65), (31, 100, 300), (197, 33, 70), (500, 3, 20)] {
-            let case = Case::new(width, shape, Fill::Random, 7);
-            let size = case.m * case.n;
-            for isa in Isa::available() {
+    for isa in Isa::available() {
+        let pools = [1, 2, 3].map(|threads| Pool::with_isa(threads, isa).unwrap());
+        for width in Width::ALL {
+            for shape in [(1, 5, 40), (9, 17, 65), (31, 100, 300), (197, 33, 70), (500, 3, 20)] {
+                let case = Case::new(width, shape, Fill::Random, 7);
                 let matrix = case.matrix(isa);
-                let mut floats = vec![0.0; size];
-                let mut integers = vec![0; size];
-                for (index, pool) in pools.iter().enumerate() {
-                    let mut out = vec![f32::NAN; size];
-                    matmul_f32(pool, &case.a, case.m, &matrix, &Epilogue::default(), &mut out);
-                    quantized.quantize_asymmetric(pool, &case.a, case.m, case.k);
-                    let mut sums = vec![0; size];
-                    matmul_int8_accumulators(pool, &quantized, &matrix, &mut sums);
-                    if index == 0 {
-                        (floats, integers) = (out, sums);
-                    } else {
-                        assert_eq!(floats, out, "{}", case.name(isa));
-                        assert_eq!(integers, sums, "{}", case.name(isa));
+                for arithmetic in arithmetics(&matrix) {
+                    let [out, others @ ..] =
+                        pools.each_ref().map(|pool| case.product(pool, arithmetic, &matrix, &NONE));
+                    for other in others {
+                        assert_eq!(out, other, "{arithmetic:?}, {}", case.name(isa));
                     }
+                    let last = &case.a[(case.m - 1) * case.k..];
+                    let packed = pack_plain(&pools[0], arithmetic, last, case.k);
+                    let mut alone = vec![f32::NAN; case.n];
+                    matmul(&pools[0], &packed, &matrix, &NONE, &mut alone);
+                    let expected = &out[(case.m - 1) * case.n..];
+                    assert_eq!(expected, alone, "{arithmetic:?}, {}", case.name(isa));
                 }
-                let last = (case.m - 1) * case.k;
-                let mut alone = vec![f32::NAN; case.n];
-                let epilogue = Epilogue::default();
-                matmul_f32(&pools[0], &case.a[last..], 1, &matrix, &epilogue, &mut alone);
-                assert_eq!(floats[size - case.n..], alone, "{}", case.name(isa));
             }
         }
     }
@@ -133,34 +143,26 @@ fn results_do_not_depend_on_threads_or_on_the_rows_beside() {
 
 #[test]
 fn the_epilogue_is_applied_in_order() {
-    let pool = pool();
-    let mut quantized = QuantizedActivations::new();
     for shape in [(3, 5, 20), (14, 70, 33)] {
         let case = Case::new(Width::Four, shape, Fill::Random, 3);
         let mut samples = Samples::new(4);
         let bias = samples.floats(case.n, 1.0);
         let layer_scale = samples.floats(case.n, 1.0);
         let residual = samples.floats(case.m * case.n, 1.0);
-        quantized.quantize_symmetric(&pool, &case.a, case.m, case.k);
         for isa in Isa::available() {
-            let matrix = case.matrix(isa);
-            let mut plain = [vec![0.0; residual.len()], vec![0.0; residual.len()]];
-            let none = Epilogue::default();
-            matmul_f32(&pool, &case.a, case.m, &matrix, &none, &mut plain[0]);
-            matmul_int8(&pool, &quantized, &matrix, &none, &mut plain[1]);
-            for activation in [None].into_iter().chain(Activation::ALL.map(Some)) {
-                for with in 0..8 {
-                    let epilogue = Epilogue {
-                        bias: (with & 1 > 0).then_some(&bias),
-                        activation,
-                        layer_scale: (with & 2 > 0).then_some(&layer_scale),
-                        residual: (with & 4 > 0).then_some(&residual),
-                    };
-                    let mut out = [vec![0.0; residual.len()], vec![0.0; residual.len()]];
-                    matmul_f32(&pool, &case.a, case.m, &matrix, &epilogue, &mut out[0]);
-                    matmul_int8(&pool, &quantized, &matrix, &epilogue, &mut out[1]);
-                    for (plain, out) in plain.iter().zip(&out) {
-                        for (index, (&plain, &out)) in plain.iter().zip(out).enumerate() {
+            let (pool, matrix) = (pool(isa), case.matrix(isa));
+            for arithmetic in arithmetics(&matrix) {
+                let plain = case.product(&pool, arithmetic, &matrix, &NONE);
+                for activation in [None].into_iter().chain(Activation::ALL.map(Some)) {
+                    for with in 0..8 {
+                        let epilogue = Epilogue {
+                            bias: (with & 1 > 0).then_some(&bias),
+                            activation,
+                            layer_scale: (with & 2 > 0).then_some(&layer_scale),
+                            residual: (with & 4 > 0).then_some(&residual),
+                        };
+                        let out = case.product(&pool, arithmetic, &matrix, &epilogue);
+                        for (index, (&plain, out)) in plain.iter().zip(out).enumerate() {
                             let expected = expected_epilogue(&epilogue, plain, index, case.n);
                             let error = (f64::from(out) - expected).abs();
                             assert!(error < 2e-6, "{isa}: {out} instead of {expected}");
@@ -187,26 +189,31 @@ fn expected_epilogue(epilogue: &Epilogue<'_>, value: f32, index: usize, n: usize
 
 #[test]
 fn numbers_that_are_not_finite_stay_in_their_row() {
-    let pool = pool();
-    let case = Case::new(Width::Three, (14, 40, 37), Fill::Random, 5);
+    let mut case = Case::new(Width::Three, (14, 40, 37), Fill::Random, 5);
     for value in [f32::NAN, f32::INFINITY] {
-        let mut a = case.a.clone();
-        a[5 * case.k + 36] = value;
-        let mut quantized = QuantizedActivations::new();
-        quantized.quantize_symmetric(&pool, &a, case.m, case.k);
+        case.a[5 * case.k + 36] = value;
         for isa in Isa::available() {
             let matrix = case.matrix(isa);
-            let mut out = [vec![0.0; case.m * case.n], vec![0.0; case.m * case.n]];
-            matmul_f32(&pool, &a, case.m, &matrix, &Epilogue::default(), &mut out[0]);
-            matmul_int8(&pool, &quantized, &matrix, &Epilogue::default(), &mut out[1]);
-            for out in out {
+            for arithmetic in arithmetics(&matrix) {
+                let out = case.product(&pool(isa), arithmetic, &matrix, &NONE);
                 for (row, values) in out.chunks(case.n).enumerate() {
                     let finite = values.iter().all(|value| value.is_finite());
-                    assert_eq!(finite, row != 5, "{isa}, row {row}");
+                    assert_eq!(finite, row != 5, "{isa}, {arithmetic:?}, row {row}");
                 }
             }
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "packed for different instruction sets")]
+fn activations_of_another_instruction_set_are_refused() {
+    let case = Case::new(Width::Two, (1, 3, 5), Fill::Random, 0);
+    // A machine with one instruction set only cannot make the mistake.
+    let Some(&other) = Isa::available().get(1) else {
+        panic!("packed for different instruction sets is not possible here")
+    };
+    case.product(&pool(Isa::Scalar), Arithmetic::F32, &case.matrix(other), &NONE);
 }
 
 #[test]
@@ -256,32 +263,31 @@ fn sums_that_could_overflow_are_not_multiplied_in_integers() {
     let most = i32::MAX as usize / (255 * 255);
     for (k, supported) in [(most, true), (most + 1, false)] {
         let case = Case::new(Width::Eight, (1, 1, k), Fill::Extreme, 0);
-        assert_eq!(case.matrix(Isa::Scalar).supports_int8(), supported);
+        assert_eq!(case.matrix(Isa::Scalar).supports(Arithmetic::Int8), supported);
     }
     // The largest sum there is, -255 * 255 * k, is exact.
-    let pool = pool();
     let mut case = Case::new(Width::Eight, (1, 1, most), Fill::Extreme, 0);
     case.a.fill(-1.0);
-    let mut quantized = QuantizedActivations::new();
-    quantized.quantize_asymmetric(&pool, &case.a, 1, most);
     for isa in Isa::available() {
+        let pool = pool(isa);
         let mut out = [0];
-        matmul_int8_accumulators(&pool, &quantized, &case.matrix(isa), &mut out);
+        let packed = case.pack(&pool, Arithmetic::Int8);
+        matmul_accumulators(&pool, &packed, &case.matrix(isa), &mut out);
         assert_eq!(i64::from(out[0]), -255 * 255 * most as i64, "{isa}");
     }
     let floats = Matrix::from_f32(Isa::Scalar, 1, 1, &[1.0]).unwrap();
-    assert!(!floats.supports_int8());
+    assert!(!floats.supports(Arithmetic::Int8));
 }
 
 #[test]
 fn no_rows_are_no_work() {
-    let pool = pool();
     let case = Case::new(Width::Two, (1, 3, 5), Fill::Random, 0);
     let matrix = case.matrix(Isa::best());
-    matmul_f32(&pool, &[], 0, &matrix, &Epilogue::default(), &mut []);
-    let mut quantized = QuantizedActivations::new();
-    quantized.quantize_symmetric(&pool, &[], 0, 5);
-    matmul_int8(&pool, &quantized, &matrix, &Epilogue::default(), &mut []);
+    for arithmetic in arithmetics(&matrix) {
+        let pool = pool(Isa::best());
+        let packed = pack_plain(&pool, arithmetic, &[], 5);
+        matmul(&pool, &packed, &matrix, &NONE, &mut []);
+    }
 }
 
 proptest! {
@@ -292,21 +298,17 @@ proptest! {
         shape in (1..30_usize, 1..80_usize, 1..90_usize),
         seed in any::<u64>(),
     ) {
-        let pool = pool();
         let case = Case::new(Width::ALL[width], shape, Fill::Random, seed);
-        let mut quantized = QuantizedActivations::new();
-        quantized.quantize_asymmetric(&pool, &case.a, case.m, case.k);
-        let sums = case.accumulators(&quantized);
         let operands = case.operands(wide(&case.a));
         for isa in Isa::available() {
-            let matrix = case.matrix(isa);
-            let mut out = vec![f32::NAN; case.m * case.n];
-            matmul_f32(&pool, &case.a, case.m, &matrix, &Epilogue::default(), &mut out);
+            let (pool, matrix) = (pool(isa), case.matrix(isa));
+            let out = case.product(&pool, Arithmetic::F32, &matrix, &NONE);
             check(&case.name(isa), &operands, f32_tolerance(case.width.label()), &out);
+            let packed = case.pack(&pool, Arithmetic::Int8);
             let mut integers = vec![0; case.m * case.n];
-            matmul_int8_accumulators(&pool, &quantized, &matrix, &mut integers);
+            matmul_accumulators(&pool, &packed, &matrix, &mut integers);
             let integers: Vec<i64> = integers.into_iter().map(i64::from).collect();
-            prop_assert_eq!(&integers, &sums);
+            prop_assert_eq!(integers, case.accumulators(&packed));
         }
     }
 }

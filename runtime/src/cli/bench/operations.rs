@@ -1,8 +1,9 @@
 //! The operations between the matrix products of a block.
 
-use fresnel_kernels::{Activation, Pool, QuantizedActivations, ops};
+use fresnel_kernels::{Activation, Activations, Arithmetic, Pool, Rows, ops};
 use serde_json::json;
 
+use super::products::arithmetic_name;
 use super::statistics::{Samples, milliseconds, noise};
 use crate::cli::{Failure, Output};
 
@@ -45,10 +46,9 @@ pub(super) fn bench(
     let numbers = |count: usize| noise().take(count).collect::<Vec<f32>>();
     let (narrow, wide, qkv) = (numbers(m * dim), numbers(m * hidden), numbers(3 * m * dim));
     let (gamma, beta) = (vec![1.0; dim], vec![0.0; dim]);
-    let (mut attended, mut normalized) = (vec![0.0; m * dim], vec![0.0; m * dim]);
+    let (mut attended, mut normed) = (vec![0.0; m * dim], vec![0.0; m * dim]);
+    let normalized = Rows::Normalized { x: &narrow, gamma: &gamma, beta: &beta, eps: 1e-6 };
     let mut scores = numbers(heads * m * m);
-    let (mut quantized_narrow, mut quantized_wide) =
-        (QuantizedActivations::new(), QuantizedActivations::new());
     let mut activated = Activation::ALL.map(|activation| (activation, wide.clone()));
 
     let mut operations = vec![
@@ -59,15 +59,23 @@ pub(super) fn bench(
             ops::softmax_rows(pool, &mut scores, heads * m, m);
         }),
         Operation::new(format!("layer norm, {dim}"), narrow.len(), || {
-            ops::layer_norm(pool, &narrow, &gamma, &beta, 1e-6, &mut normalized);
-        }),
-        Operation::new(format!("quantize, {dim}"), narrow.len(), || {
-            quantized_narrow.quantize_asymmetric(pool, &narrow, m, dim);
-        }),
-        Operation::new(format!("quantize, {hidden}"), wide.len(), || {
-            quantized_wide.quantize_asymmetric(pool, &wide, m, hidden);
+            ops::layer_norm(pool, &narrow, &gamma, &beta, 1e-6, &mut normed);
         }),
     ];
+    // What makes the left operand of a product: rows normalised or not, quantised in integer arithmetic, and packed.
+    let inputs = [
+        (format!("norm and pack, {dim}"), narrow.len(), normalized),
+        (format!("pack, {dim}"), narrow.len(), Rows::Plain { values: &narrow, columns: dim }),
+        (format!("pack, {hidden}"), wide.len(), Rows::Plain { values: &wide, columns: hidden }),
+    ];
+    for arithmetic in Arithmetic::ALL.into_iter().filter(|&one| pool.isa().supports(one)) {
+        for &(ref name, elements, rows) in &inputs {
+            let name = format!("{name}, {}", arithmetic_name(arithmetic));
+            let mut packed = Activations::new();
+            let work = move || packed.pack(pool, arithmetic, &rows);
+            operations.push(Operation::new(name, elements, work));
+        }
+    }
     for (activation, x) in &mut activated {
         operations.push(Operation {
             name: format!("{activation:?}, {hidden}"),

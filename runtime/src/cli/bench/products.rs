@@ -1,10 +1,11 @@
 //! The kernels of one shape, run in turns with the peak loops of their instructions.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use fresnel_kernels::{
-    Arithmetic, Epilogue, Isa, Matrix, MatrixError, Peak, Pool, QuantizedActivations, Width,
-    matmul_f32, matmul_int8, pack,
+    Activations, Arithmetic, Epilogue, Isa, Matrix, MatrixError, Peak, Pool, Rows, Width, matmul,
+    pack,
 };
 use half::f16;
 use serde_json::{Value, json};
@@ -30,16 +31,18 @@ pub(super) struct Shape {
 pub(super) struct Products {
     m: usize,
     shape: Shape,
-    activations: Vec<f32>,
-    quantized: QuantizedActivations,
+    /// Packed once for each arithmetic.
+    activations: Vec<Activations>,
     out: Vec<f32>,
     kernels: Vec<Kernel>,
 }
 
 /// One kernel: a matrix of some width in some arithmetic.
 struct Kernel {
-    matrix: Matrix,
+    matrix: Rc<Matrix>,
     arithmetic: Arithmetic,
+    /// Index of those packed for the arithmetic.
+    activations: usize,
     peak: Option<Peak>,
     milliseconds: Samples,
     /// The rate of the peak loop before each run, in 10^9 operations per second.
@@ -59,25 +62,26 @@ impl Products {
         m: usize,
         shape: Shape,
     ) -> Result<Products, MatrixError> {
-        let Shape { k, n } = shape;
-        let activations: Vec<f32> = noise().take(m * k).collect();
-        let mut quantized = QuantizedActivations::new();
-        quantized.quantize_asymmetric(pool, &activations, m, k);
-        let mut kernels = Vec::new();
-        for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
-            let takes = |matrix: &Matrix| arithmetic == Arithmetic::F32 || matrix.supports_int8();
-            for matrix in matrices(isa, shape)?.into_iter().filter(takes) {
+        let values: Vec<f32> = noise().take(m * shape.k).collect();
+        let matrices: Vec<Rc<Matrix>> = matrices(isa, shape)?.into_iter().map(Rc::new).collect();
+        let (mut activations, mut kernels) = (Vec::new(), Vec::new());
+        for arithmetic in Arithmetic::ALL.into_iter().filter(|&one| isa.supports(one)) {
+            for matrix in matrices.iter().filter(|matrix| matrix.supports(arithmetic)) {
                 kernels.push(Kernel {
-                    matrix,
+                    matrix: Rc::clone(matrix),
                     arithmetic,
+                    activations: activations.len(),
                     peak: Peak::new(isa, arithmetic),
                     milliseconds: Samples::default(),
                     peaks: Samples::default(),
                     shares: Samples::default(),
                 });
             }
+            let mut packed = Activations::new();
+            packed.pack(pool, arithmetic, &Rows::Plain { values: &values, columns: shape.k });
+            activations.push(packed);
         }
-        Ok(Products { m, shape, activations, quantized, out: vec![0.0; m * n], kernels })
+        Ok(Products { m, shape, activations, out: vec![0.0; m * shape.n], kernels })
     }
 
     /// Arithmetic operations of one product.
@@ -88,7 +92,7 @@ impl Products {
     /// Runs every kernel in turn, `iterations` times, after a first time that is not counted.
     pub(super) fn measure(&mut self, pool: &Pool, iterations: usize) {
         let operations = self.operations();
-        let Products { m, activations, quantized, out, kernels, .. } = self;
+        let Products { activations, out, kernels, .. } = self;
         let epilogue = Epilogue::default();
         for round in 0..=iterations {
             for kernel in kernels.iter_mut() {
@@ -97,11 +101,9 @@ impl Products {
                     continue;
                 }
                 let peak = kernel.peak.map(|peak| highest_rate(&peak, pool));
-                let matrix = &kernel.matrix;
-                let (milliseconds, ()) = milliseconds(|| match kernel.arithmetic {
-                    Arithmetic::F32 => matmul_f32(pool, activations, *m, matrix, &epilogue, out),
-                    Arithmetic::Int8 => matmul_int8(pool, quantized, matrix, &epilogue, out),
-                });
+                let a = &activations[kernel.activations];
+                let (milliseconds, ()) =
+                    milliseconds(|| matmul(pool, a, &kernel.matrix, &epilogue, out));
                 if round > 0 {
                     kernel.milliseconds.push(milliseconds);
                     if let Some(peak) = peak {
@@ -192,9 +194,11 @@ fn highest_rate(peak: &Peak, pool: &Pool) -> f64 {
     (0..PEAK_RUNS).map(|_| peak.operations_per_second(pool, PEAK_TIME)).fold(0.0, f64::max)
 }
 
-fn arithmetic_name(arithmetic: Arithmetic) -> &'static str {
+/// As `--compute` has it.
+pub(super) fn arithmetic_name(arithmetic: Arithmetic) -> &'static str {
     match arithmetic {
         Arithmetic::F32 => "f32",
+        Arithmetic::Half => "half",
         Arithmetic::Int8 => "int8",
     }
 }

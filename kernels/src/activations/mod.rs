@@ -1,0 +1,271 @@
+//! Activations, packed for a product: the left operand in the order of the micro-kernels, in the arithmetic's numbers.
+//!
+//! Made once from [`Rows`] and filled again for each product, so that layer normalisation, quantisation and packing are one
+//! pass over a row while it lies in the first-level cache.
+
+mod quantize;
+#[cfg(test)]
+mod tests;
+
+use half::bf16;
+
+use crate::arch::{Simd, Token, Vectorized, dispatch};
+use crate::memory::{Buffer, Lines, Slot};
+use crate::ops::{sum, sum_map, transpose_row};
+use crate::{Arithmetic, Isa, Pool, Rows};
+
+/// Packed rows of activations: `[M, K]` in [`Arithmetic::F32`], [`Arithmetic::Half`] or [`Arithmetic::Int8`].
+///
+/// In integer arithmetic `a[m][k] ~ scale[m] * (code[m][k] - zero[m])`, on a grid that reaches from `lo = min(0, min a)` to
+/// `hi = max(0, max a)`: `s = (hi - lo) / 255` (1 where that is below 1e-37), `zero = round(-lo / s) - 128`, `code = clamp(round(a / s)
+/// + zero, -128, 127)`, rounding halves to even and `/ s` being a product with the rounded reciprocal. Codes, scales and zeros have the same bits on every instruction set. A row that
+/// holds a number which is not finite (or whose range is not) has codes 0 and the scale NaN, so that every output of that row
+/// is NaN.
+///
+/// In half precision every number is rounded to the nearest bfloat16, ties to even.
+#[derive(Debug, Default)]
+pub struct Activations {
+    /// Of the last packing.
+    packed_for: Option<(Token, Arithmetic)>,
+    columns: usize,
+    /// Row tiles one after another, see [`LeftBlock`](crate::arch::LeftBlock).
+    packed: Lines,
+    rows: Vec<RowGrid>,
+}
+
+/// What a product needs of a row besides its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct RowGrid {
+    /// Step between codes.
+    pub(crate) scale: f32,
+    /// The code that stands for zero.
+    pub(crate) zero: i32,
+    /// Sum of the codes.
+    pub(crate) code_sum: i32,
+    /// Sum of the numbers as they are multiplied, in float arithmetic.
+    pub(crate) sum: f32,
+}
+
+impl Activations {
+    /// No rows yet.
+    pub fn new() -> Activations {
+        Activations::default()
+    }
+
+    /// Packs rows for products with matrices of the pool's instruction set.
+    ///
+    /// # Panics
+    /// When the lengths in `rows` do not belong together, or the instruction set has no products in this arithmetic.
+    pub fn pack(&mut self, pool: &Pool, arithmetic: Arithmetic, rows: &Rows<'_>) {
+        let token = pool.token();
+        let (count, columns) = (rows.count(), rows.columns());
+        let (tile_rows, per_row) = dispatch!(token, simd => shape(simd, arithmetic, columns));
+        assert!(tile_rows > 0, "{} has no products in {arithmetic:?}", pool.isa());
+        self.packed_for = Some((token, arithmetic));
+        self.columns = columns;
+        self.rows.clear();
+        self.rows.resize(count, RowGrid::default());
+        if count == 0 || columns == 0 {
+            return;
+        }
+        self.packed.grow::<u32>(count * per_row);
+        let packed = &mut self.packed.of_mut::<u32>()[..count * per_row];
+        let grids = &mut self.rows;
+        pool.for_each_chunk_pair(
+            packed,
+            tile_rows * per_row,
+            grids,
+            tile_rows,
+            |tile, packed, grids| {
+                let task = Pack { arithmetic, rows, first: tile * tile_rows, packed, grids };
+                dispatch!(token, simd => simd.vectorize(task));
+            },
+        );
+    }
+
+    /// Number of rows, `M`.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Number of columns, `K`.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The instruction set and arithmetic of the last packing.
+    pub fn packed_for(&self) -> Option<(Isa, Arithmetic)> {
+        self.packed_for.map(|(token, arithmetic)| (token.isa(), arithmetic))
+    }
+
+    /// The words of all row tiles.
+    pub(crate) fn words(&self) -> &[u32] {
+        self.packed.of()
+    }
+
+    /// Scale, zero and sums of each row.
+    pub(crate) fn grids(&self) -> &[RowGrid] {
+        &self.rows
+    }
+
+    /// The codes of integer activations, row-major `[M, K]`, and each row's scale and zero: for tests and tools.
+    ///
+    /// # Panics
+    /// When the activations are not packed in [`Arithmetic::Int8`].
+    pub fn to_codes(&self) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
+        let Some((token, Arithmetic::Int8)) = self.packed_for else {
+            panic!(
+                "expected activations packed in integer arithmetic, found {:?}",
+                self.packed_for
+            );
+        };
+        let (tile_rows, per_row) =
+            dispatch!(token, simd => shape(simd, Arithmetic::Int8, self.columns));
+        let step = dispatch!(token, simd => int8_step(simd));
+        let bytes: &[i8] = bytemuck::cast_slice(self.words());
+        let mut codes = Vec::with_capacity(self.rows() * self.columns);
+        for row in 0..self.rows() {
+            let first = row / tile_rows * tile_rows;
+            let rows = tile_rows.min(self.rows() - first);
+            let tile = &bytes[first * per_row * 4..];
+            codes.extend(
+                (0..self.columns).map(|column| {
+                    tile[(column / step * rows + row - first) * step + column % step]
+                }),
+            );
+        }
+        let grids = self.rows.iter();
+        let (scales, zeros) = grids.map(|grid| (grid.scale, grid.zero)).unzip();
+        (codes, scales, zeros)
+    }
+}
+
+/// Rows of a tile, and words of a row.
+fn shape<S: Simd>(_: S, arithmetic: Arithmetic, columns: usize) -> (usize, usize) {
+    match arithmetic {
+        Arithmetic::F32 => (S::F32_ROWS, columns),
+        Arithmetic::Half => (S::HALF_ROWS, columns.div_ceil(HALF_STEP) * HALF_STEP / 2),
+        Arithmetic::Int8 => (S::INT8_ROWS, int8_words::<S>(columns)),
+    }
+}
+
+fn int8_step<S: Simd>(_: S) -> usize {
+    S::INT8_STEP
+}
+
+/// Words that so many features of a row take as the left operand of an integer product.
+#[inline(always)]
+pub(crate) fn int8_words<S: Simd>(columns: usize) -> usize {
+    columns.next_multiple_of(S::INT8_STEP) / 4
+}
+
+/// Numbers of a row that lie together in the left operand of a bfloat16 product.
+pub(crate) const HALF_STEP: usize = 32;
+
+/// The rows of one tile.
+struct Pack<'a> {
+    arithmetic: Arithmetic,
+    rows: &'a Rows<'a>,
+    first: usize,
+    packed: &'a mut [u32],
+    grids: &'a mut [RowGrid],
+}
+
+impl Vectorized for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        match self.arithmetic {
+            Arithmetic::F32 => self.singles(),
+            Arithmetic::Half => self.halves(),
+            Arithmetic::Int8 => self.codes::<S>(),
+        }
+    }
+}
+
+impl Pack<'_> {
+    /// `[column][row]`.
+    #[inline(always)]
+    fn singles(self) {
+        let (count, columns) = (self.grids.len(), self.rows.columns());
+        let mut buffer = Buffer::take(Slot::Rows);
+        let buffer = buffer.get::<f32>(columns);
+        let packed: &mut [f32] = bytemuck::cast_slice_mut(self.packed);
+        for (index, grid) in self.grids.iter_mut().enumerate() {
+            let row = self.rows.row(self.first + index, buffer);
+            grid.sum = sum(row);
+            transpose_row(row, count, index, packed);
+        }
+    }
+
+    /// `[column / HALF_STEP][row][HALF_STEP]`.
+    #[inline(always)]
+    fn halves(self) {
+        let (count, columns) = (self.grids.len(), self.rows.columns());
+        let mut buffer = Buffer::take(Slot::Rows);
+        let buffer = buffer.get::<f32>(columns);
+        let mut rounded = Buffer::take(Slot::RowCodes);
+        let rounded = rounded.get::<u16>(columns.next_multiple_of(HALF_STEP));
+        rounded[columns..].fill(0);
+        let packed: &mut [u16] = bytemuck::cast_slice_mut(self.packed);
+        for (index, grid) in self.grids.iter_mut().enumerate() {
+            let row = self.rows.row(self.first + index, buffer);
+            for (rounded, &value) in rounded.iter_mut().zip(row) {
+                *rounded = round_to_bf16(value);
+            }
+            grid.sum = sum_map(rounded, |bits| bf16::from_bits(bits).to_f32());
+            spread(rounded, count, index, HALF_STEP, packed);
+        }
+    }
+
+    /// `[column / INT8_STEP][row][INT8_STEP]`.
+    #[inline(always)]
+    fn codes<S: Simd>(self) {
+        let (count, columns) = (self.grids.len(), self.rows.columns());
+        let mut buffer = Buffer::take(Slot::Rows);
+        let buffer = buffer.get::<f32>(columns);
+        let mut codes = Buffer::take(Slot::RowCodes);
+        let codes = codes.get::<i8>(columns.next_multiple_of(S::INT8_STEP));
+        codes[columns..].fill(0);
+        let packed: &mut [i8] = bytemuck::cast_slice_mut(self.packed);
+        for (index, grid) in self.grids.iter_mut().enumerate() {
+            let row = self.rows.row(self.first + index, buffer);
+            *grid = quantize::quantize(row, &mut codes[..columns]);
+            spread(codes, count, index, S::INT8_STEP, packed);
+        }
+    }
+}
+
+/// The upper half of the nearest bfloat16, ties to even; NaN stays NaN.
+#[inline(always)]
+fn round_to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    (if value.is_nan() { bits >> 16 | 0x40 } else { rounded }) as u16
+}
+
+/// Copies a row to its place in a tile of `rows` rows: `[row.len() / step][rows][step]`.
+#[inline(always)]
+pub(crate) fn spread<T: Copy>(row: &[T], rows: usize, index: usize, step: usize, tile: &mut [T]) {
+    let pieces = tile.chunks_exact_mut(rows * step);
+    match step {
+        4 => spread_pieces::<T, 4>(row, index, pieces),
+        8 => spread_pieces::<T, 8>(row, index, pieces),
+        32 => spread_pieces::<T, 32>(row, index, pieces),
+        64 => spread_pieces::<T, 64>(row, index, pieces),
+        step => unreachable!("steps of {step}"),
+    }
+}
+
+#[inline(always)]
+fn spread_pieces<'a, T: Copy + 'a, const STEP: usize>(
+    row: &[T],
+    index: usize,
+    pieces: impl Iterator<Item = &'a mut [T]>,
+) {
+    let (row, _) = row.as_chunks::<STEP>();
+    for (values, piece) in row.iter().zip(pieces) {
+        piece[index * STEP..][..STEP].copy_from_slice(values);
+    }
+}

@@ -1,0 +1,387 @@
+//! AMX: sums of 16 x 16 in tile registers, 32 x 32 of them at a time, above the AVX-512 of the other operations.
+//!
+//! `tdpbsud` multiplies 16 rows of 64 signed bytes with 64 x 16 unsigned codes (four input features of a column to a word),
+//! `tdpbf16ps` 16 rows of 32 bfloat16 numbers with 32 x 16 of them (two to a word); both take 16 cycles. A panel of 32
+//! channels is two tiles wide, and its words, `[16][32]` of them to a step, are both tiles side by side as they lie. Two row
+//! tiles are multiplied with both: four tiles of sums, two of the left operand, two of the right. Loads are placed between
+//! the products, which hides them; all loads before all products is two to three times slower.
+//!
+//! The intrinsics are not stable, so each loop is one block of assembly. Tile registers and their configuration belong to a
+//! thread; nothing else in the process uses them, and each call configures and releases them.
+
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::sync::OnceLock;
+
+use super::avx512::Avx512Vnni;
+use crate::arch::{LeftBlock, Simd, Vectorized};
+use crate::pack::panel;
+use crate::{Isa, Width};
+
+/// Proof that AMX-INT8 and AMX-BF16 may be used, and AVX-512 as [`Avx512Vnni`] says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Amx(Avx512Vnni);
+
+const LANES: usize = Avx512Vnni::LANES;
+/// Rows of a tile register.
+const ROWS: usize = 16;
+/// Words of a row of a tile register: 64 bytes.
+const STEP: usize = 16;
+
+impl Amx {
+    pub(crate) fn detect() -> Option<Amx> {
+        static ALLOWED: OnceLock<bool> = OnceLock::new();
+        let avx512 = Avx512Vnni::detect()?;
+        ALLOWED.get_or_init(|| has_instructions() && request_permission()).then_some(Amx(avx512))
+    }
+}
+
+/// Whether the processor has AMX-TILE, AMX-INT8 and AMX-BF16 (CPUID leaf 7: EDX bits 24, 25, 22) and the system saves the tile
+/// state (XCR0 bits 17 and 18).
+fn has_instructions() -> bool {
+    const FEATURES: u32 = 1 << 24 | 1 << 25 | 1 << 22;
+    const STATES: u64 = 1 << 17 | 1 << 18;
+    // SAFETY: a processor with AVX-512, which `detect` found first, has XGETBV.
+    let saved = unsafe { saved_states() };
+    __cpuid_count(7, 0).edx & FEATURES == FEATURES && saved & STATES == STATES
+}
+
+#[target_feature(enable = "xsave")]
+fn saved_states() -> u64 {
+    // SAFETY: register 0, XCR0, exists wherever XGETBV does.
+    unsafe { _xgetbv(0) }
+}
+
+/// Asks Linux for the use of tile registers, which it grants to a process and all its threads, once
+/// (`arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`).
+#[cfg(target_os = "linux")]
+fn request_permission() -> bool {
+    const SYS_ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    let result: i64;
+    // SAFETY: this system call takes two numbers, touches no memory of the program, and clobbers the registers named.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") SYS_ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+/// Other systems grant tile registers in other ways, none of which has been tried.
+#[cfg(not(target_os = "linux"))]
+fn request_permission() -> bool {
+    false
+}
+
+impl Simd for Amx {
+    const ISA: Isa = Isa::Amx;
+    const FUSED: bool = true;
+    const LANES: usize = LANES;
+    const F32_ROWS: usize = Avx512Vnni::F32_ROWS;
+    const INT8_ROWS: usize = ROWS;
+    const INT8_STEP: usize = 4 * STEP;
+    const HALF_ROWS: usize = ROWS;
+
+    fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn run<T: Vectorized>(simd: Amx, task: T) -> T::Output {
+            task.run(simd)
+        }
+        // SAFETY: the token `self` holds that of `Avx512Vnni`, which exists only where every feature named above was found.
+        unsafe { run(self, task) }
+    }
+
+    fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
+        self.0.expand_f32(width, words, out);
+    }
+
+    fn expand_int8(self, width: Width, words: &[u32], out: &mut [u32]) {
+        self.0.expand_int8(width, words, out);
+    }
+
+    fn expand_half(self, width: Width, words: &[u32], out: &mut [u32]) {
+        // SAFETY: the token `self` holds that of `Avx512Vnni`.
+        unsafe { expand_half(width, words, out) }
+    }
+
+    fn f32_tile(self, rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+        self.0.f32_tile(rows, left, right, sums, start);
+    }
+
+    fn int8_tile(
+        self,
+        rows: usize,
+        width: Width,
+        left: &[u32],
+        right: &[u32],
+        sums: &mut [i32],
+        start: bool,
+    ) {
+        let per_row = left.len() / rows;
+        let left = LeftBlock { packed: left, per_row, tile_rows: ROWS, start: 0, end: per_row };
+        self.int8_tiles(width, left, right, sums, start);
+    }
+
+    #[inline(always)]
+    fn int8_tiles(
+        self,
+        _: Width,
+        left: LeftBlock<'_, u32>,
+        right: &[u32],
+        sums: &mut [i32],
+        start: bool,
+    ) {
+        self.tiles::<Int8>(left, right, bytemuck::cast_slice_mut(sums), start);
+    }
+
+    #[inline(always)]
+    fn half_tiles(self, left: LeftBlock<'_, u32>, right: &[u32], sums: &mut [f32], start: bool) {
+        self.tiles::<Half>(left, right, bytemuck::cast_slice_mut(sums), start);
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn expand_half(width: Width, words: &[u32], out: &mut [u32]) {
+    panel::expand_half::<LANES>(width, words, out);
+}
+
+impl Amx {
+    /// All row tiles of a block, two at a time. Sums are words, of integers or floats.
+    fn tiles<P: TileProduct>(
+        self,
+        left: LeftBlock<'_, u32>,
+        right: &[u32],
+        sums: &mut [u32],
+        start: bool,
+    ) {
+        let steps = (left.end - left.start) / STEP;
+        assert!(right.len() >= steps * STEP * LANES, "a step of the right operand is missing");
+        let mut tiles = left.tiles().zip(sums.chunks_mut(ROWS * LANES)).peekable();
+        let mut configured = [0; 2];
+        while let Some((left, sums)) = tiles.next() {
+            let second = tiles.next();
+            let rows = [sums.len() / LANES, second.as_ref().map_or(0, |tile| tile.1.len() / LANES)];
+            assert!(rows[0] <= ROWS && rows[1] <= ROWS && left.len() >= steps * rows[0] * STEP);
+            if configured != rows {
+                configure(rows);
+                configured = rows;
+            }
+            match second {
+                Some((left_1, sums_1)) => {
+                    assert!(left_1.len() >= steps * rows[1] * STEP);
+                    // SAFETY: the token proves AMX, `configure` was called with these rows, and the assertions have checked that every
+                    // step of both operands is there; sums of `rows` x `LANES` words are theirs by construction.
+                    unsafe {
+                        P::two_tiles(steps, [left, left_1], rows, right, [sums, sums_1], start);
+                    }
+                }
+                // SAFETY: as above.
+                None => unsafe { P::one_tile(steps, left, rows[0], right, sums, start) },
+            }
+        }
+        if configured != [0; 2] {
+            release();
+        }
+    }
+}
+
+/// What `ldtilecfg` reads (Intel's manual, volume 1, 18.3.3).
+#[repr(C, align(64))]
+pub(crate) struct TileConfiguration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    /// Bytes of a row, per register.
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl TileConfiguration {
+    /// Registers 0 to 3 are sums, 4 and 5 row tiles of so many rows, 6 and 7 the two halves of a panel.
+    pub(crate) fn new(rows: [usize; 2]) -> TileConfiguration {
+        // A register of no rows is not configured; one row that nobody uses will do.
+        let [first, second] = rows.map(|rows| rows.max(1) as u8);
+        let mut configuration = TileConfiguration {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
+        configuration.row_bytes[..8].fill(4 * STEP as u16);
+        configuration.rows[..8].copy_from_slice(&[
+            first, first, second, second, first, second, ROWS as u8, ROWS as u8,
+        ]);
+        configuration
+    }
+}
+
+/// Configures the registers of this thread.
+fn configure(rows: [usize; 2]) {
+    let configuration = TileConfiguration::new(rows);
+    // SAFETY: only `Amx::tiles` calls this, which has the token; the configuration is valid and 64 bytes long.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack, readonly)) };
+}
+
+/// Gives the registers back to their initial state, which the system need not save.
+fn release() {
+    // SAFETY: only `Amx::tiles` calls this, which has the token.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+}
+
+/// One of the two tile instructions.
+trait TileProduct {
+    /// Sums of two row tiles with a panel.
+    ///
+    /// # Safety
+    /// AMX is available and configured for `rows`; `left[i]` has `steps * rows[i] * STEP` words, `right` `steps * STEP * LANES`,
+    /// `sums[i]` `rows[i] * LANES`.
+    unsafe fn two_tiles(
+        steps: usize,
+        left: [&[u32]; 2],
+        rows: [usize; 2],
+        right: &[u32],
+        sums: [&mut [u32]; 2],
+        start: bool,
+    );
+
+    /// Sums of one row tile with a panel.
+    ///
+    /// # Safety
+    /// As [`TileProduct::two_tiles`].
+    unsafe fn one_tile(
+        steps: usize,
+        left: &[u32],
+        rows: usize,
+        right: &[u32],
+        sums: &mut [u32],
+        start: bool,
+    );
+}
+
+/// Signed bytes times unsigned ones.
+struct Int8;
+/// Pairs of bfloat16 numbers.
+struct Half;
+
+macro_rules! tile_product {
+    ($product:ty, $instruction:literal) => {
+        impl TileProduct for $product {
+            #[inline(always)]
+            unsafe fn two_tiles(
+                steps: usize,
+                left: [&[u32]; 2],
+                rows: [usize; 2],
+                right: &[u32],
+                sums: [&mut [u32]; 2],
+                start: bool,
+            ) {
+                let [sums_0, sums_1] = sums;
+                // SAFETY: the caller vouches for the lengths; every address below lies in the four slices.
+                unsafe {
+                    asm!(
+                        "test {start:e}, {start:e}",
+                        "jnz 2f",
+                        "tileloadd tmm0, [{sums_0} + {row}]",
+                        "tileloadd tmm1, [{sums_0} + {row} + 64]",
+                        "tileloadd tmm2, [{sums_1} + {row}]",
+                        "tileloadd tmm3, [{sums_1} + {row} + 64]",
+                        "jmp 3f",
+                        "2:",
+                        "tilezero tmm0",
+                        "tilezero tmm1",
+                        "tilezero tmm2",
+                        "tilezero tmm3",
+                        "3:",
+                        "tileloadd tmm6, [{right} + {row}]",
+                        "tileloadd tmm4, [{left_0} + {half_row}]",
+                        concat!($instruction, " tmm0, tmm4, tmm6"),
+                        "tileloadd tmm7, [{right} + {row} + 64]",
+                        concat!($instruction, " tmm1, tmm4, tmm7"),
+                        "tileloadd tmm5, [{left_1} + {half_row}]",
+                        concat!($instruction, " tmm2, tmm5, tmm6"),
+                        concat!($instruction, " tmm3, tmm5, tmm7"),
+                        "add {right}, 2048",
+                        "add {left_0}, {step_0}",
+                        "add {left_1}, {step_1}",
+                        "dec {steps}",
+                        "jnz 3b",
+                        "tilestored [{sums_0} + {row}], tmm0",
+                        "tilestored [{sums_0} + {row} + 64], tmm1",
+                        "tilestored [{sums_1} + {row}], tmm2",
+                        "tilestored [{sums_1} + {row} + 64], tmm3",
+                        start = in(reg) u32::from(start),
+                        steps = inout(reg) steps => _,
+                        right = inout(reg) right.as_ptr() => _,
+                        left_0 = inout(reg) left[0].as_ptr() => _,
+                        left_1 = inout(reg) left[1].as_ptr() => _,
+                        step_0 = in(reg) rows[0] * 4 * STEP,
+                        step_1 = in(reg) rows[1] * 4 * STEP,
+                        sums_0 = in(reg) sums_0.as_mut_ptr(),
+                        sums_1 = in(reg) sums_1.as_mut_ptr(),
+                        row = in(reg) 4 * LANES,
+                        half_row = in(reg) 4 * STEP,
+                        options(nostack),
+                    );
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn one_tile(
+                steps: usize,
+                left: &[u32],
+                rows: usize,
+                right: &[u32],
+                sums: &mut [u32],
+                start: bool,
+            ) {
+                // SAFETY: the caller vouches for the lengths; every address below lies in the three slices.
+                unsafe {
+                    asm!(
+                        "test {start:e}, {start:e}",
+                        "jnz 2f",
+                        "tileloadd tmm0, [{sums} + {row}]",
+                        "tileloadd tmm1, [{sums} + {row} + 64]",
+                        "jmp 3f",
+                        "2:",
+                        "tilezero tmm0",
+                        "tilezero tmm1",
+                        "3:",
+                        "tileloadd tmm6, [{right} + {row}]",
+                        "tileloadd tmm4, [{left} + {half_row}]",
+                        concat!($instruction, " tmm0, tmm4, tmm6"),
+                        "tileloadd tmm7, [{right} + {row} + 64]",
+                        concat!($instruction, " tmm1, tmm4, tmm7"),
+                        "add {right}, 2048",
+                        "add {left}, {step}",
+                        "dec {steps}",
+                        "jnz 3b",
+                        "tilestored [{sums} + {row}], tmm0",
+                        "tilestored [{sums} + {row} + 64], tmm1",
+                        start = in(reg) u32::from(start),
+                        steps = inout(reg) steps => _,
+                        right = inout(reg) right.as_ptr() => _,
+                        left = inout(reg) left.as_ptr() => _,
+                        step = in(reg) rows * 4 * STEP,
+                        sums = in(reg) sums.as_mut_ptr(),
+                        row = in(reg) 4 * LANES,
+                        half_row = in(reg) 4 * STEP,
+                        options(nostack),
+                    );
+                }
+            }
+        }
+    };
+}
+
+tile_product!(Int8, "tdpbsud");
+tile_product!(Half, "tdpbf16ps");

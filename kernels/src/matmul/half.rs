@@ -1,0 +1,89 @@
+//! Products with bfloat16 activations and codes as bfloat16 numbers, which are exact.
+
+use std::ops::Range;
+
+use super::driver::{Product, drive};
+use super::float::{FinishFloat, panel_block};
+use crate::activations::HALF_STEP;
+use crate::arch::{LeftBlock, Simd};
+use crate::matrix::Storage;
+use crate::memory::Buffer;
+use crate::pack::panel;
+use crate::{Activations, Epilogue, Matrix, Pool, Width};
+
+pub(super) fn matmul<S: Simd>(
+    simd: S,
+    pool: &Pool,
+    a: &Activations,
+    w: &Matrix,
+    epilogue: &Epilogue<'_>,
+    out: &mut [f32],
+) {
+    // `supports` was checked: these are codes.
+    if let Storage::Codes(width, words) = &w.storage {
+        let product = HalfProduct { a, width: *width, words: words.of(), depth: w.in_features() };
+        let finish = FinishFloat { w, rows: a.grids(), epilogue };
+        drive(simd, pool, &product, &finish, (a.rows(), w.out_features()), out);
+    }
+}
+
+struct HalfProduct<'a> {
+    a: &'a Activations,
+    width: Width,
+    /// Panels of weights.
+    words: &'a [u32],
+    depth: usize,
+}
+
+impl Product for HalfProduct<'_> {
+    type Left = u32;
+    type Right = u32;
+    type Sum = f32;
+    // 512 x 32 numbers of two bytes are 32 KiB.
+    const BLOCK: usize = 512;
+
+    fn tile_rows<S: Simd>() -> usize {
+        S::HALF_ROWS
+    }
+
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn left(&self) -> &[u32] {
+        self.a.words()
+    }
+
+    fn left_len<S: Simd>(&self, depth: usize) -> usize {
+        depth.next_multiple_of(HALF_STEP) / 2
+    }
+
+    #[inline(always)]
+    fn expand_right<'a, S: Simd>(
+        &'a self,
+        simd: S,
+        panel: usize,
+        block: Range<usize>,
+        buffer: &'a mut Buffer,
+    ) -> &'a [u32] {
+        let words = panel_block::<S>(self.width, self.words, self.depth, panel, &block);
+        let expanded = buffer.get::<u32>(self.left_len::<S>(block.len()) * S::LANES);
+        simd.expand_half(self.width, words, expanded);
+        // Zeros of the left operand come beyond the last group, and may meet no NaN.
+        let written = block.len().next_multiple_of(panel::group_depth(self.width)) / 2;
+        expanded[written * S::LANES..].fill(0);
+        expanded
+    }
+
+    #[inline(always)]
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        left: LeftBlock<'_, u32>,
+        right: &[u32],
+        sums: &mut [f32],
+        start: bool,
+    ) {
+        simd.half_tiles(left, right, sums, start);
+    }
+}
