@@ -15,6 +15,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tiles;
+mod witness;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

@@ -14,6 +14,7 @@ use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
 use super::avx512::Avx512Vnni;
+use crate::arch::witness::ran;
 use crate::arch::{LeftBlock, Simd, Vectorized};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -93,6 +94,7 @@ impl Simd for Amx {
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn run<T: Vectorized>(simd: Amx, task: T) -> T::Output {
+            ran!("amx code");
             task.run(simd)
         }
         // SAFETY: the token `self` holds that of `Avx512Vnni`, which exists only where every feature named above was found.
@@ -285,6 +287,7 @@ macro_rules! tile_product {
                 sums: [&mut [u32]; 2],
                 start: bool,
             ) {
+                ran!(concat!("amx ", $instruction));
                 let [sums_0, sums_1] = sums;
                 // SAFETY: the caller vouches for the lengths; every address below lies in the four slices.
                 unsafe {
@@ -344,6 +347,7 @@ macro_rules! tile_product {
                 sums: &mut [u32],
                 start: bool,
             ) {
+                ran!(concat!("amx ", $instruction));
                 // SAFETY: the caller vouches for the lengths; every address below lies in the three slices.
                 unsafe {
                     asm!(
