@@ -187,16 +187,23 @@ impl Executor {
 
         let qkv = &mut wide[..3 * stream];
         let laps = [Operation::Norm1, Operation::Qkv];
-        let tokens = normalized(&block.norm1, x_rows);
-        multiply.run(laps, &tokens, &block.qkv, Epilogue::default(), qkv);
+        let normalized_x = normalized(&block.norm1, x_rows);
+        multiply.run(laps, &normalized_x, &block.qkv, Epilogue::default(), qkv);
         if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
             normalize_heads(sizes, q, k, qkv);
             multiply.clock.lap(Operation::QkNorm, 0);
         }
         let head_dim = sizes.dim / sizes.heads;
-        ops::attention(pool, qkv, count, sizes.tokens(), sizes.heads, head_dim, narrow);
+        let (tokens, heads) = (sizes.tokens(), sizes.heads);
+        let integers = block.qkv.arithmetic(arithmetic) == Arithmetic::Int8
+            && tokens.max(head_dim) <= ops::INTEGER_ATTENTION_LIMIT;
+        if integers {
+            ops::integer_attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+        } else {
+            ops::attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+        }
         // Scores and weighted values.
-        multiply.clock.lap(Operation::Attention, 2 * rows * sizes.tokens() * sizes.dim);
+        multiply.clock.lap(Operation::Attention, 2 * rows * tokens * sizes.dim);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale1.as_deref(),
             residual: Some(x_rows),

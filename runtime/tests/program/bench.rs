@@ -252,6 +252,8 @@ fn kernel_flags_that_make_no_sense_are_refused() {
     folder.fails(&two, 2, "shapes of one model at most");
     folder.fails(&["bench", "--kernels", "--rows", "0"], 2, "must be at least 1");
     folder.fails(&["bench", "--kernels", "--shape", "9999999x9999999"], 2, "elements");
+    folder.fails(&["bench", "--kernels", "--rows", "9999999999999999"], 2, "elements");
+    folder.fails(&["bench", "--kernels", "--rows", "16000"], 2, "elements");
     folder.fails(&["bench", "--kernels", "missing.fresnel"], 4, "missing.fresnel");
     for arguments in [
         &["bench"][..],

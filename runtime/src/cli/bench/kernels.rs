@@ -61,18 +61,31 @@ impl Subject {
             _ => return Err(Failure::usage("--kernels takes the shapes of one model at most")),
         };
         m = given.rows.unwrap_or(m);
-        let explicit = !given.shape.is_empty();
-        if explicit {
+        let mut block = Some(block);
+        if !given.shape.is_empty() {
             shapes.clone_from(&given.shape);
+            block = None;
         }
-        let fits = |a: usize, b: usize| a.checked_mul(b).is_some_and(|count| count <= MAX_ELEMENTS);
-        if m == 0 || !fits(m, m) || !shapes.iter().all(|s| fits(s.k, s.n) && fits(m, s.k.max(s.n)))
-        {
+        let subject = Subject { m, shapes, block };
+        if m == 0 || subject.largest_matrix().is_none_or(|elements| elements > MAX_ELEMENTS) {
             return Err(Failure::usage(format!(
                 "--rows and --shape must be at least 1, and no matrix above {MAX_ELEMENTS} elements"
             )));
         }
-        Ok(Subject { m, shapes, block: (!explicit).then_some(block) })
+        Ok(subject)
+    }
+
+    /// Elements of the largest matrix; `None` on overflow.
+    fn largest_matrix(&self) -> Option<usize> {
+        let m = self.m;
+        let products = self.shapes.iter().flat_map(|&Shape { k, n }| [(k, n), (m, k), (m, n)]);
+        // Queries, keys and values; the hidden layer; the scores of all heads.
+        let operations = self.block.iter().flat_map(|block| {
+            [(m, 3 * block.dim), (m, block.hidden), (m.saturating_mul(block.heads), m)]
+        });
+        products.chain(operations).try_fold(0, |largest: usize, (rows, columns)| {
+            Some(largest.max(rows.checked_mul(columns)?))
+        })
     }
 }
 

@@ -43,18 +43,26 @@ pub(super) fn bench(
     iterations: usize,
 ) -> Result<(), Failure> {
     let &Block { dim, heads, hidden } = block;
+    let head_dim = dim / heads;
     let numbers = |count: usize| noise().take(count).collect::<Vec<f32>>();
     let (narrow, wide, qkv) = (numbers(m * dim), numbers(m * hidden), numbers(3 * m * dim));
     let (gamma, beta) = (vec![1.0; dim], vec![0.0; dim]);
-    let (mut attended, mut normed) = (vec![0.0; m * dim], vec![0.0; m * dim]);
+    let [mut attended, mut attended_integer, mut normed] = [(); 3].map(|()| vec![0.0; m * dim]);
     let normalized = Rows::Normalized { x: &narrow, gamma: &gamma, beta: &beta, eps: 1e-6 };
     let mut scores = numbers(heads * m * m);
     let mut activated = Activation::ALL.map(|activation| (activation, wide.clone()));
 
     let mut operations = vec![
-        Operation::new(format!("attention, {heads} heads of {}", dim / heads), qkv.len(), || {
-            ops::attention(pool, &qkv, 1, m, heads, dim / heads, &mut attended);
+        Operation::new(format!("attention, {heads} heads of {head_dim}"), qkv.len(), || {
+            ops::attention(pool, &qkv, 1, m, heads, head_dim, &mut attended);
         }),
+        Operation::new(
+            format!("integer attention, {heads} heads of {head_dim}"),
+            qkv.len(),
+            || {
+                ops::integer_attention(pool, &qkv, 1, m, heads, head_dim, &mut attended_integer);
+            },
+        ),
         Operation::new(format!("softmax, {heads} x {m} rows of {m}"), scores.len(), || {
             ops::softmax_rows(pool, &mut scores, heads * m, m);
         }),
