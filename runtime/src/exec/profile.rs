@@ -1,6 +1,6 @@
 //! Where the time of a forward pass goes.
 //!
-//! The executor owns a [`Clock`] and tells it after each operation which one has just ended. What has passed since the
+//! The executor owns a `Clock` and tells it after each operation which one has just ended. What has passed since the
 //! previous word is that operation's time, so that nothing hides between operations. A clock that is off is one branch per operation.
 
 use std::time::{Duration, Instant};

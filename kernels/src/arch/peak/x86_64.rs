@@ -19,7 +19,7 @@ pub(super) fn find(isa: Isa, arithmetic: Arithmetic) -> Option<Loop> {
         (Isa::Avx512Vnni, Arithmetic::Int8) => VNNI_512,
         (Isa::Amx, Arithmetic::Int8) => amx::INT8,
         (Isa::Amx, Arithmetic::Half) => amx::HALF,
-        (_, Arithmetic::Half) => return None,
+        _ => return None,
     })
 }
 
