@@ -7,15 +7,16 @@
 //! For the four linear layers of a DeiT-B block (197 tokens) every kernel and `gemm` (f32) are timed in turn, round after
 //! round, so that other load on the machine meets all of them alike. Time and rate are medians over the rounds; the first
 //! ratio is the median of the ratios to `gemm` in the same round, the second that of the shortest times, which other load
-//! disturbs least. Packing the activations is not part of a product here. The last
-//! lines time attention and the pointwise operations of a block.
+//! disturbs least. Packing the activations is not part of a product here.
+//!
+//! `fresnel-run bench --kernels` times the same products, and the other operations of a block, against the peak rate of the
+//! machine's instructions.
 
 use std::error::Error;
 use std::time::Instant;
 
 use fresnel_kernels::{
-    Activation, Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, ops,
-    pack,
+    Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, pack,
 };
 
 /// `(K, N)` of qkv, projection, fc1 and fc2.
@@ -58,7 +59,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (k, n) in LAYERS {
         layer(&pool, &options, k, n)?;
     }
-    operations(&pool, &options);
     Ok(())
 }
 
@@ -184,57 +184,4 @@ fn gemm(m: usize, n: usize, k: usize, a: &[f32], weights: &[f32], threads: usize
             parallelism,
         );
     }
-}
-
-/// Attention and the pointwise operations of a DeiT-B block.
-fn operations(pool: &Pool, options: &Options) {
-    let (m, heads, head_dim) = (options.m, 12, 64);
-    let width = heads * head_dim;
-    let report = |name: &str, unit: &str, amount: f64, work: &mut dyn FnMut()| {
-        let times: Vec<f64> = (0..options.rounds + 2).map(|_| seconds(&mut *work)).collect();
-        let time = median(times[2..].to_vec());
-        println!(
-            "{name:>41} {:>9.3} {:>9.3} {:>9.2} {unit}",
-            time * 1e3,
-            least(&times) * 1e3,
-            amount / time * 1e-9
-        );
-    };
-    let x = numbers(m * width);
-    let mut out = vec![0.0; m * width];
-    let qkv = numbers(3 * m * width);
-    let flops = 4.0 * (heads * m * m * head_dim) as f64;
-    report("attention, 12 heads of 64", "GFLOP/s", flops, &mut || {
-        ops::attention(pool, &qkv, 1, m, heads, head_dim, &mut out);
-    });
-    report("integer attention, 12 heads of 64", "GFLOP/s", flops, &mut || {
-        ops::integer_attention(pool, &qkv, 1, m, heads, head_dim, &mut out);
-    });
-    let (gamma, beta) = (vec![1.0; width], vec![0.0; width]);
-    let elements = x.len() as f64;
-    report("layer norm, 768", "G elements/s", elements, &mut || {
-        ops::layer_norm(pool, &x, &gamma, &beta, 1e-6, &mut out);
-    });
-    let mut hidden = numbers(m * 4 * width);
-    for activation in Activation::ALL {
-        let name = format!("{activation:?}, 3072");
-        let elements = hidden.len() as f64;
-        report(&name, "G elements/s", elements, &mut || {
-            ops::gelu(pool, activation, &mut hidden);
-        });
-    }
-    let mut scores = numbers(m * m * heads);
-    let elements = scores.len() as f64;
-    report("softmax of the scores", "G elements/s", elements, &mut || {
-        ops::softmax_rows(pool, &mut scores, m * heads, m);
-    });
-    let mut packed = Activations::new();
-    let elements = x.len() as f64;
-    report("quantize", "G elements/s", elements, &mut || {
-        packed.pack(pool, Arithmetic::Int8, &Rows::Plain { values: &x, columns: width });
-    });
-    report("layer norm and quantize", "G elements/s", elements, &mut || {
-        let rows = Rows::Normalized { x: &x, gamma: &gamma, beta: &beta, eps: 1e-6 };
-        packed.pack(pool, Arithmetic::Int8, &rows);
-    });
 }

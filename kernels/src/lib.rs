@@ -66,16 +66,19 @@
 //!
 //! # Rates
 //!
-//! `cargo run --release -p fresnel-kernels --example matmul_rate` times every kernel beside the `gemm` crate in the same
-//! run, at the shapes of DeiT-B, and the other operations after them.
+//! `fresnel-run bench --kernels` times every kernel at the shapes of DeiT-B or of a model, as a share of the peak rate of its
+//! instruction ([`Peak`]) in the same run, and the other operations after them. `cargo run --release -p fresnel-kernels
+//! --example matmul_rate` times the products beside the `gemm` crate.
 //!
 //! # Adding a kernel
 //!
 //! 1. In `arch/<target>/`, a token that only detection makes, and its `Simd` implementation: tile size, the two
 //!    micro-kernels as safe `#[target_feature]` functions, and one `// SAFETY:` per call that names the token.
 //! 2. A variant of [`Isa`] and of `Token`; `dispatch!` and the panel layout follow from `LANES`.
-//! 3. Nothing in the tests: every case runs over all of [`Isa::available`]. The test binary prints which sets it ran and
-//!    which it skipped; `FRESNEL_EXPECT_ISAS=scalar,avx2` makes a skip of those a failure.
+//! 3. In `arch/peak/`, the loop over its multiply instruction.
+//! 4. In each micro-kernel, `ran!` with a name, which `arch/tests.rs` expects of the instruction set. Nothing else in the
+//!    tests: every case runs over all of [`Isa::available`]. The test binary prints which sets it ran and which it skipped;
+//!    `FRESNEL_EXPECT_ISAS=scalar,avx2` makes a skip of those a failure.
 
 // Loops over the lanes of several arrays at once, of a constant length, are what becomes vector code.
 #![allow(clippy::needless_range_loop)]
@@ -90,6 +93,7 @@ mod matrix;
 mod memory;
 pub mod ops;
 pub mod pack;
+mod peak;
 pub mod reference;
 mod rows;
 #[cfg(test)]
@@ -103,5 +107,6 @@ pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
 pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators};
 pub use matrix::{Matrix, MatrixBuilder};
+pub use peak::Peak;
 pub use rows::{Patches, Rows};
 pub use threads::Pool;

@@ -123,13 +123,10 @@ impl Matrix {
     /// codes: [`Arithmetic::Half`] on instruction sets that multiply bfloat16, [`Arithmetic::Int8`] where there are so few input
     /// features that no 32-bit sum of products can overflow (at least 33,025 at 8 bit, 561,000 at 4 bit).
     pub fn supports(&self, arithmetic: Arithmetic) -> bool {
-        fn half_rows<S: Simd>(_: S) -> usize {
-            S::HALF_ROWS
-        }
         match (arithmetic, self.width()) {
             (Arithmetic::F32, _) => true,
             (_, None) => false,
-            (Arithmetic::Half, Some(_)) => dispatch!(self.token, simd => half_rows(simd)) > 0,
+            (Arithmetic::Half, Some(_)) => self.isa().supports(Arithmetic::Half),
             (Arithmetic::Int8, Some(width)) => {
                 // |q - zero| is at most 255, a code at most levels - 1.
                 let largest = 255 * (width.levels() as usize - 1);

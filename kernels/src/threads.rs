@@ -83,6 +83,14 @@ impl Pool {
         self.token
     }
 
+    /// Calls `work` once on every thread, all at the same time.
+    pub(crate) fn on_every_thread<R: Send>(&self, work: impl Fn() -> R + Sync) -> Vec<R> {
+        match &self.workers {
+            Some(workers) => workers.broadcast(|_| work()),
+            None => vec![work()],
+        }
+    }
+
     /// Calls `work` exactly once for each index below `count`.
     pub(crate) fn for_each(&self, count: usize, work: impl Fn(usize) + Sync) {
         match &self.workers {

@@ -10,17 +10,19 @@
 #![allow(unsafe_code)]
 
 mod left;
+pub(crate) mod peak;
 mod scalar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tiles;
+mod witness;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 use std::ffi::OsStr;
 use std::str::FromStr;
 
-use crate::{IsaError, Width};
+use crate::{Arithmetic, IsaError, Width};
 pub(crate) use left::LeftBlock;
 pub(crate) use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
@@ -91,6 +93,17 @@ impl Isa {
             }
             _ => Ok(Isa::best()),
         }
+    }
+
+    /// Whether this machine has the instructions, and they multiply in `arithmetic`: see
+    /// [`Matrix::supports`](crate::Matrix::supports) for what it takes of a matrix.
+    pub fn supports(self, arithmetic: Arithmetic) -> bool {
+        fn half_rows<S: Simd>(_: S) -> usize {
+            S::HALF_ROWS
+        }
+        self.token().is_some_and(|token| {
+            arithmetic != Arithmetic::Half || dispatch!(token, simd => half_rows(simd)) > 0
+        })
     }
 
     /// The token which proves that the instructions are there.

@@ -1,5 +1,6 @@
 //! Portable kernels, in plain Rust.
 
+use super::witness::ran;
 use super::{Simd, Vectorized, with_rows};
 use crate::ops::math;
 use crate::pack::panel;
@@ -19,6 +20,7 @@ impl Simd for Scalar {
     const INT8_ROWS: usize = 4;
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
+        ran!("scalar code");
         task.run(self)
     }
 
@@ -48,6 +50,7 @@ impl Simd for Scalar {
 }
 
 fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+    ran!("scalar f32");
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();
@@ -66,6 +69,7 @@ fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], st
 }
 
 fn int8_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
+    ran!("scalar int8");
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use fresnel_kernels::{Activations, Arithmetic, Epilogue, Isa, Patches, Pool, Rows, matmul, ops};
 
 use super::patches::{Sizes, assemble, pool};
+use super::profile::{Clock, Operation};
 use crate::error::{Error, ErrorKind};
 use crate::model::Model;
 use crate::model::weights::{Block, Linear, Norm};
@@ -43,6 +44,8 @@ pub(crate) struct Executor {
     pub(super) arena: Arena,
     sizes: Sizes,
     images_per_pass: usize,
+    /// Off, unless a profile was asked for.
+    pub(crate) clock: Clock,
 }
 
 /// The buffers, sized for one pass.
@@ -79,7 +82,8 @@ impl Executor {
         let pool = Pool::with_isa(threads, isa).map_err(|error| {
             Error::new(ErrorKind::Device, "cannot start the threads").with_source(error)
         })?;
-        Ok(Self { pool: Arc::new(pool), arena: Arena::default(), sizes, images_per_pass })
+        let (arena, clock) = (Arena::default(), Clock::default());
+        Ok(Self { pool: Arc::new(pool), arena, sizes, images_per_pass, clock })
     }
 
     /// Runs `work` on a thread of the pool.
@@ -140,6 +144,7 @@ impl Executor {
         if let Some(norm) = &weights.pre_norm {
             self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
             swap(&mut self.arena.x, &mut self.arena.y);
+            self.clock.lap(Operation::Tokens, 0);
         }
         for block in &weights.blocks {
             self.block(block, arithmetic, count);
@@ -149,7 +154,7 @@ impl Executor {
 
     /// Pixels to tokens in `arena.x`.
     fn embed(&mut self, model: &Model, arithmetic: Arithmetic, images: &[f32], count: usize) {
-        let Self { pool, arena, sizes, .. } = self;
+        let Self { pool, arena, sizes, clock, .. } = self;
         let embedded = &mut arena.y[..count * sizes.patches * sizes.dim];
         let rows = Rows::Patches(Patches {
             images,
@@ -157,30 +162,36 @@ impl Executor {
             image_size: [sizes.height, sizes.width],
             patch_size: [sizes.patch_height, sizes.patch_width],
         });
-        let mut multiply = Multiply { pool, arithmetic, packed: &mut arena.packed };
-        multiply.run(&rows, &model.weights().patch_embed, Epilogue::default(), embedded);
+        let linear = &model.weights().patch_embed;
+        let mut multiply = Multiply { pool, arithmetic, packed: &mut arena.packed, clock };
+        let laps = [Operation::Patches, Operation::PatchEmbedding];
+        multiply.run(laps, &rows, linear, Epilogue::default(), embedded);
         for (embedded, x) in embedded
             .chunks_exact(sizes.patches * sizes.dim)
             .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
         {
             assemble(model.config(), model.weights(), embedded, x);
         }
+        clock.lap(Operation::Tokens, 0);
     }
 
     /// One transformer block from `arena.x` to `arena.x`.
     pub(super) fn block(&mut self, block: &Block, arithmetic: Arithmetic, count: usize) {
-        let Self { pool, arena, sizes, .. } = self;
+        let Self { pool, arena, sizes, clock, .. } = self;
         let rows = count * sizes.tokens();
         let Arena { x, y, narrow, wide, packed } = arena;
         let stream = rows * sizes.dim;
         let (x_rows, y_rows) = (&mut x[..stream], &mut y[..stream]);
         let narrow = &mut narrow[..stream];
-        let mut multiply = Multiply { pool, arithmetic, packed };
+        let mut multiply = Multiply { pool, arithmetic, packed, clock };
 
         let qkv = &mut wide[..3 * stream];
-        multiply.run(&normalized(&block.norm1, x_rows), &block.qkv, Epilogue::default(), qkv);
+        let laps = [Operation::Norm1, Operation::Qkv];
+        let normalized_x = normalized(&block.norm1, x_rows);
+        multiply.run(laps, &normalized_x, &block.qkv, Epilogue::default(), qkv);
         if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
             normalize_heads(sizes, q, k, qkv);
+            multiply.clock.lap(Operation::QkNorm, 0);
         }
         let head_dim = sizes.dim / sizes.heads;
         let (tokens, heads) = (sizes.tokens(), sizes.heads);
@@ -191,22 +202,27 @@ impl Executor {
         } else {
             ops::attention(pool, qkv, count, tokens, heads, head_dim, narrow);
         }
+        // Scores and weighted values.
+        multiply.clock.lap(Operation::Attention, 2 * rows * tokens * sizes.dim);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale1.as_deref(),
             residual: Some(x_rows),
             ..Epilogue::default()
         };
-        multiply.run(&plain(narrow, sizes.dim), &block.proj, epilogue, y_rows);
+        let laps = [Operation::PackAttention, Operation::Projection];
+        multiply.run(laps, &plain(narrow, sizes.dim), &block.proj, epilogue, y_rows);
 
         let hidden = &mut wide[..rows * sizes.hidden];
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
-        multiply.run(&normalized(&block.norm2, y_rows), &block.fc1, epilogue, hidden);
+        let laps = [Operation::Norm2, Operation::Fc1];
+        multiply.run(laps, &normalized(&block.norm2, y_rows), &block.fc1, epilogue, hidden);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_deref(),
             residual: Some(y_rows),
             ..Epilogue::default()
         };
-        multiply.run(&plain(hidden, sizes.hidden), &block.fc2, epilogue, x_rows);
+        let laps = [Operation::PackHidden, Operation::Fc2];
+        multiply.run(laps, &plain(hidden, sizes.hidden), &block.fc2, epilogue, x_rows);
     }
 
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
@@ -217,16 +233,20 @@ impl Executor {
             self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
             swap(&mut self.arena.x, &mut self.arena.y);
         }
-        let Self { pool: threads, arena, .. } = self;
+        let Self { pool: threads, arena, clock, .. } = self;
         let Arena { x, y, narrow, packed, .. } = arena;
-        let mut multiply = Multiply { pool: threads, arithmetic, packed };
+        let mut multiply = Multiply { pool: threads, arithmetic, packed, clock };
         let images = || x.chunks_exact(sizes.tokens() * sizes.dim).take(count);
         let pooled = &mut narrow[..count * sizes.dim];
         let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
             Some(linear) => {
-                multiply.run(&plain(rows, sizes.dim), linear, Epilogue::default(), out);
+                let laps = [Operation::Pooling, Operation::Head];
+                multiply.run(laps, &plain(rows, sizes.dim), linear, Epilogue::default(), out);
             }
-            None => out.copy_from_slice(rows),
+            None => {
+                out.copy_from_slice(rows);
+                multiply.clock.lap(Operation::Pooling, 0);
+            }
         };
         if model.config().distillation_token {
             // The class token's and the distillation token's predictions, averaged.
@@ -296,13 +316,25 @@ struct Multiply<'a> {
     pool: &'a Pool,
     arithmetic: Arithmetic,
     packed: &'a mut Activations,
+    clock: &'a mut Clock,
 }
 
 impl Multiply<'_> {
-    fn run(&mut self, rows: &Rows<'_>, linear: &Linear, epilogue: Epilogue<'_>, out: &mut [f32]) {
+    /// `laps` names the packing of the rows and the product.
+    fn run(
+        &mut self,
+        laps: [Operation; 2],
+        rows: &Rows<'_>,
+        linear: &Linear,
+        epilogue: Epilogue<'_>,
+        out: &mut [f32],
+    ) {
+        let [pack, product] = laps;
         let epilogue = Epilogue { bias: linear.bias.as_deref(), ..epilogue };
         self.packed.pack(self.pool, linear.arithmetic(self.arithmetic), rows);
+        self.clock.lap(pack, 0);
         matmul(self.pool, self.packed, &linear.weight, &epilogue, out);
+        self.clock.lap(product, out.len() * linear.weight.in_features());
     }
 }
 

@@ -17,6 +17,7 @@ use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
 use super::avx512::Avx512Vnni;
+use crate::arch::witness::ran;
 use crate::arch::{LeftBlock, Simd, Vectorized};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -97,6 +98,7 @@ impl Simd for Amx {
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn run<T: Vectorized>(simd: Amx, task: T) -> T::Output {
+            ran!("amx code");
             task.run(simd)
         }
         // SAFETY: the token `self` holds that of `Avx512Vnni`, which exists only where every feature named above was found.
@@ -199,7 +201,7 @@ impl Amx {
 
 /// What `ldtilecfg` reads (Intel's manual, volume 1, 18.3.3).
 #[repr(C, align(64))]
-struct TileConfiguration {
+pub(crate) struct TileConfiguration {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -209,7 +211,7 @@ struct TileConfiguration {
 }
 
 /// Registers 0 to 3 are sums, 4 and 5 row tiles, 6 and 7 the two halves of a panel: all of 16 rows of 64 bytes.
-static CONFIGURATION: TileConfiguration = TileConfiguration {
+pub(crate) static CONFIGURATION: TileConfiguration = TileConfiguration {
     palette: 1,
     start_row: 0,
     reserved: [0; 14],
@@ -217,6 +219,7 @@ static CONFIGURATION: TileConfiguration = TileConfiguration {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
+/// Configures the registers of this thread.
 fn configure() {
     // SAFETY: only the methods of `Amx` call this, which has the token; the configuration is valid and 64 bytes long.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
@@ -265,6 +268,7 @@ macro_rules! tile_product {
                 sums: [&mut [u32]; 2],
                 start: bool,
             ) {
+                ran!(concat!("amx ", $instruction));
                 let [sums_0, sums_1] = sums;
                 // SAFETY: the caller vouches for the lengths; every address below lies in the four slices.
                 unsafe {
@@ -321,6 +325,7 @@ macro_rules! tile_product {
                 sums: &mut [u32],
                 start: bool,
             ) {
+                ran!(concat!("amx ", $instruction));
                 // SAFETY: the caller vouches for the lengths; every address below lies in the three slices.
                 unsafe {
                     asm!(

@@ -7,6 +7,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -36,6 +37,7 @@ impl Simd for Avx2 {
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn run<T: Vectorized>(simd: Avx2, task: T) -> T::Output {
+            ran!("avx2 code");
             task.run(simd)
         }
         // SAFETY: the token `self` exists only where `detect` found avx2, fma and f16c.
@@ -122,6 +124,7 @@ fn int8_rows(
 
 #[target_feature(enable = "avx2,fma")]
 fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+    ran!("avx2 f32");
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();
@@ -178,6 +181,7 @@ fn int8_tile<const ROWS: usize, const PLANES: usize>(
     sums: &mut [i32],
     start: bool,
 ) {
+    ran!("avx2 int8");
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
     let (right, _) = right.as_chunks::<PLANES>();

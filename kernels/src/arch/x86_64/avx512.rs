@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -39,6 +40,7 @@ impl Simd for Avx512Vnni {
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn run<T: Vectorized>(simd: Avx512Vnni, task: T) -> T::Output {
+            ran!("avx512 code");
             task.run(simd)
         }
         // SAFETY: the token `self` exists only where `detect` found every feature named above.
@@ -99,6 +101,7 @@ fn int8_rows(rows: usize, left: &[u32], right: &[u32], sums: &mut [i32], start: 
 
 #[target_feature(enable = "avx512f")]
 fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
+    ran!("avx512 f32");
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();
@@ -124,6 +127,7 @@ fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], st
 
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn int8_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
+    ran!("avx512 int8");
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();

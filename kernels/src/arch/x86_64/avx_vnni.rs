@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, expand_f32, f32_rows, load_i32, load_u32, store_i32};
+use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -29,6 +30,7 @@ impl Simd for AvxVnni {
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
         fn run<T: Vectorized>(simd: AvxVnni, task: T) -> T::Output {
+            ran!("avxvnni code");
             task.run(simd)
         }
         // SAFETY: the token `self` exists only where `detect` found avx2, fma, f16c and avxvnni.
@@ -78,6 +80,7 @@ fn int8_rows(rows: usize, left: &[u32], right: &[u32], sums: &mut [i32], start: 
 
 #[target_feature(enable = "avx2,avxvnni")]
 fn int8_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
+    ran!("avxvnni int8");
     let (left, _) = left.as_chunks::<ROWS>();
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();

@@ -1,138 +1,19 @@
 //! The program `fresnel-run` from outside: results, messages, exit codes, and files left alone.
 #![cfg(feature = "cli")]
 
+mod bench;
+#[path = "../fixture/mod.rs"]
 mod fixture;
+mod folder;
 
-use std::borrow::Cow;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
-use fixture::deit_tiny;
-use fresnel_runtime::format::{
-    CropMode, Encoding, Interpolation, ManifestParts, Preprocessing, TensorData, write,
-};
-use fresnel_runtime::model::config::VitConfig;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::SafeTensors;
 use serde_json::Value;
 
-const CLASSES: usize = 4;
-
-fn config() -> VitConfig {
-    VitConfig {
-        architecture: "tiny".into(),
-        image_size: [8, 8],
-        patch_size: [4, 4],
-        embed_dim: 8,
-        depth: 1,
-        num_heads: 2,
-        mlp_hidden: 16,
-        num_classes: CLASSES as u32,
-        ..deit_tiny()
-    }
-}
-
-/// A folder with a model, a tensor of two images and a picture.
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
-        let config = config();
-        let mut state = 7u32;
-        let mut number = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        let tensors: Vec<TensorData> = config
-            .tensors()
-            .into_iter()
-            .map(|spec| {
-                let count: u32 = spec.shape.iter().product();
-                TensorData {
-                    name: spec.name,
-                    shape: spec.shape,
-                    encoding: Encoding::F32,
-                    bytes: Cow::Owned((0..count).flat_map(|_| number().to_le_bytes()).collect()),
-                }
-            })
-            .collect();
-        let parts = ManifestParts {
-            preprocessing: Preprocessing {
-                input_size: config.image_size,
-                crop_pct: 1.0,
-                crop_mode: CropMode::Center,
-                interpolation: Interpolation::Bilinear,
-                mean: [0.5; 3],
-                std: [0.5; 3],
-            },
-            config,
-            class_names: ["ash", "beech", "cedar", "date"].map(String::from).into(),
-            recipe: vec![("method".into(), "none".into())],
-            provenance: Vec::new(),
-            measured: vec![("int8_agreement".into(), 97.5)],
-            metadata: Vec::new(),
-        };
-        write(folder.path("model.fresnel"), false, &parts, &tensors).unwrap();
-        let pixels: Vec<f32> = (0..2 * 3 * 64).map(|_| number()).collect();
-        folder.tensor("input.safetensors", "input", &[2, 3, 8, 8], &pixels);
-        let picture = image::RgbImage::from_fn(20, 12, |x, y| image::Rgb([x as u8, y as u8, 9]));
-        picture.save(folder.path("picture.png")).unwrap();
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn tensor(&self, file: &str, name: &str, shape: &[usize], values: &[f32]) {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).unwrap();
-        fs::write(self.path(file), safetensors::serialize([(name, view)], None).unwrap()).unwrap();
-    }
-
-    /// Runs the program in this folder.
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fresnel-run"));
-        command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        assert!(output.stderr.is_empty(), "{output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// Expects exit code `exit` and `text` in the one line on standard error.
-    fn fails(&self, arguments: &[&str], exit: i32, text: &str) {
-        let output = self.run(arguments);
-        let message = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {message}");
-        assert!(
-            message.starts_with("error: ") && message.contains(text),
-            "{arguments:?}: {message}"
-        );
-        assert_eq!(message.lines().count(), 1, "{message}");
-        assert!(output.stdout.is_empty());
-
-        let output = self.run(&[arguments, &["--json"]].concat());
-        assert_eq!(output.status.code(), Some(exit));
-        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert!(object["error"]["message"].as_str().unwrap().contains(text), "{object}");
-        assert!(object["error"]["kind"].is_string());
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.0.path()).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-}
+use folder::{CLASSES, Folder, config};
 
 fn logits(path: &Path) -> (Vec<usize>, Vec<u8>) {
     let bytes = fs::read(path).unwrap();
@@ -250,39 +131,6 @@ fn classify_names_classes() {
     let output = folder.run(&["classify", "model.fresnel", "picture.png"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(names.iter().all(|name| text.contains(name)), "{text}");
-}
-
-#[test]
-fn bench_reports_one_object_per_model_and_mode() {
-    let folder = Folder::new();
-    let arguments = [
-        "bench",
-        "model.fresnel",
-        "model.fresnel",
-        "--compute",
-        "f32,int8",
-        "--threads",
-        "1",
-        "--batch",
-        "2",
-        "--iterations",
-        "3",
-        "--json",
-    ];
-    let output = folder.run(&arguments);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 4, "{text}");
-    for (line, compute) in lines.iter().zip(["f32", "int8", "f32", "int8"]) {
-        assert_eq!(line["compute"], compute);
-        assert_eq!(line["threads"], 1);
-        assert_eq!(line["batch"], 2);
-        for key in ["median_ms", "min_ms", "images_per_second", "file_bytes"] {
-            assert!(line[key].as_f64().unwrap() > 0.0, "{key}: {line}");
-        }
-        assert_eq!(line["peak_rss_bytes"].is_u64(), cfg!(target_os = "linux"));
-        assert!(line["kernel"].as_str().unwrap().contains("-w32a32-"), "{line}");
-    }
 }
 
 #[test]
