@@ -34,7 +34,7 @@ fn names_are_read_back_and_others_refused() {
     assert!(matches!(unknown, IsaError::Unknown { .. }));
     assert_eq!(
         unknown.to_string(),
-        "unknown instruction set \"sse9\": expected one of scalar, avx2, avxvnni, avx512vnni, amx"
+        "unknown instruction set \"sse9\": expected one of scalar, avx2, avxvnni, avx512vnni, amx, neon, dotprod, i8mm"
     );
 }
 
