@@ -1,4 +1,5 @@
-//! NEON with the dot product of four bytes (FEAT_DotProd, in most processors since 2018): tiles of 12 rows by 8 columns.
+//! NEON with the dot product of four bytes (FEAT_DotProd, in most processors since 2018): tiles of 6 rows by 16
+//! columns.
 //!
 //! `sdot` by element multiplies four bytes of each of four channels by the same four of a row. Its operands are both signed:
 //! codes below 8 bit are signed bytes as they are, those of 8 bit lose 128, which the sum of the row's bytes makes up for.
@@ -6,7 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{LANES, neon};
+use super::{LANES, VECTORS, neon};
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -27,8 +28,8 @@ impl Simd for Dotprod {
     const ISA: Isa = Isa::Dotprod;
     const FUSED: bool = true;
     const LANES: usize = LANES;
-    const F32_ROWS: usize = 12;
-    const INT8_ROWS: usize = 12;
+    const F32_ROWS: usize = 6;
+    const INT8_ROWS: usize = 6;
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "neon,dotprod")]
@@ -96,7 +97,7 @@ fn int8_rows(
     start: bool,
 ) {
     let taken = if width == Width::Eight { 128 } else { 0 };
-    with_rows!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], int8_tile(taken, left, right, sums, start));
+    with_rows!(rows, [1 2 3 4 5 6], int8_tile(taken, left, right, sums, start));
 }
 
 /// `taken` is what `expand_int8` took from each code.
@@ -112,7 +113,7 @@ fn int8_tile<const ROWS: usize>(
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();
     let sums = &mut sums[..ROWS];
-    let mut totals = [[vdupq_n_s32(0); 2]; ROWS];
+    let mut totals = [[vdupq_n_s32(0); VECTORS]; ROWS];
     if !start {
         for (totals, sums) in totals.iter_mut().zip(&*sums) {
             *totals = neon::load_i32(sums);
@@ -120,8 +121,7 @@ fn int8_tile<const ROWS: usize>(
     }
     if taken != 0 {
         for (totals, row_sum) in totals.iter_mut().zip(neon::row_sums(left.iter())) {
-            let taken = vdupq_n_s32(taken * row_sum);
-            *totals = [vaddq_s32(totals[0], taken), vaddq_s32(totals[1], taken)];
+            *totals = neon::add(*totals, [vdupq_n_s32(taken * row_sum); VECTORS]);
         }
     }
     for (left, right) in left.iter().zip(right) {
@@ -143,13 +143,14 @@ fn int8_tile<const ROWS: usize>(
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn add_row<const ROW: usize>(
-    totals: &mut [[int32x4_t; 2]],
-    right: [int8x16_t; 2],
+    totals: &mut [[int32x4_t; VECTORS]],
+    right: [int8x16_t; VECTORS],
     left: int8x16_t,
 ) {
     if let Some(totals) = totals.get_mut(ROW) {
-        totals[0] = sdot::<ROW>(totals[0], right[0], left);
-        totals[1] = sdot::<ROW>(totals[1], right[1], left);
+        for (total, right) in totals.iter_mut().zip(right) {
+            *total = sdot::<ROW>(*total, right, left);
+        }
     }
 }
 

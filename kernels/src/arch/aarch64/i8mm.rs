@@ -1,4 +1,4 @@
-//! NEON with the matrix product of bytes (FEAT_I8MM, Armv8.6): tiles of 12 rows by 8 columns.
+//! NEON with the matrix product of bytes (FEAT_I8MM, Armv8.6): tiles of 6 rows by 16 columns.
 //!
 //! `usmmla` multiplies 2 channels of 8 unsigned codes by 2 rows of 8 signed activations into a 2 x 2 block of sums: twice
 //! the products of a dot product. Eight neighbours of the input dimension lie together on both sides, so the words of the
@@ -8,7 +8,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{LANES, neon};
+use super::{LANES, VECTORS, neon};
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::{Isa, Width};
 
@@ -29,8 +29,8 @@ impl Simd for I8mm {
     const ISA: Isa = Isa::I8mm;
     const FUSED: bool = true;
     const LANES: usize = LANES;
-    const F32_ROWS: usize = 12;
-    const INT8_ROWS: usize = 12;
+    const F32_ROWS: usize = 6;
+    const INT8_ROWS: usize = 6;
     const INT8_STEP: usize = 8;
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
@@ -149,7 +149,7 @@ fn zip(first: &[u32; LANES], second: &[u32; LANES]) -> [u32; STEP_WORDS] {
 
 #[target_feature(enable = "neon,i8mm")]
 fn int8_rows(rows: usize, left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
-    with_rows!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], int8_tile(left, right, sums, start));
+    with_rows!(rows, [1 2 3 4 5 6], int8_tile(left, right, sums, start));
 }
 
 #[target_feature(enable = "neon,i8mm")]
@@ -160,31 +160,33 @@ fn int8_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], s
     let (sums, _) = sums.as_chunks_mut::<LANES>();
     let sums = &mut sums[..ROWS];
     // Of two rows, `[channel][row]` for two channels each.
-    let mut totals = [[vdupq_n_s32(0); 4]; MOST_PAIRS];
+    let mut totals = [[vdupq_n_s32(0); 2 * VECTORS]; MOST_PAIRS];
     for (left, right) in left.iter().zip(right) {
         let left = load_row_pairs(left);
-        let right = load_channel_pairs(right);
-        for (totals, left) in totals.iter_mut().zip(left).take(ROWS.div_ceil(2)) {
-            for (total, right) in totals.iter_mut().zip(right) {
-                *total = usmmla(*total, right, left);
+        // Channels outside: three registers hold the rows, and one the channels at a time.
+        for (channels, words) in right.as_chunks::<4>().0.iter().enumerate() {
+            // SAFETY: `words` has 16 bytes, one vector; the load needs no alignment.
+            let right = unsafe { vld1q_u8(words.as_ptr().cast()) };
+            for (totals, left) in totals.iter_mut().zip(left).take(ROWS.div_ceil(2)) {
+                totals[channels] = usmmla(totals[channels], right, left);
             }
         }
     }
     for (totals, sums) in totals.iter().zip(sums.chunks_mut(2)) {
-        let rows = [
-            [vuzp1q_s32(totals[0], totals[1]), vuzp1q_s32(totals[2], totals[3])],
-            [vuzp2q_s32(totals[0], totals[1]), vuzp2q_s32(totals[2], totals[3])],
-        ];
+        let mut rows = [[vdupq_n_s32(0); VECTORS]; 2];
+        for (index, totals) in totals.as_chunks::<2>().0.iter().enumerate() {
+            rows[0][index] = vuzp1q_s32(totals[0], totals[1]);
+            rows[1][index] = vuzp2q_s32(totals[0], totals[1]);
+        }
         for (sums, added) in sums.iter_mut().zip(rows) {
-            let before = if start { [vdupq_n_s32(0); 2] } else { neon::load_i32(sums) };
-            let sum = [vaddq_s32(before[0], added[0]), vaddq_s32(before[1], added[1])];
+            let sum = if start { added } else { neon::add(neon::load_i32(sums), added) };
             neon::store_i32(sums, sum);
         }
     }
 }
 
 /// Pairs of the most rows of a tile.
-const MOST_PAIRS: usize = 6;
+const MOST_PAIRS: usize = 3;
 
 /// Eight bytes of each row, two rows to a vector.
 #[inline]
@@ -202,17 +204,6 @@ fn load_row_pairs<const ROWS: usize>(rows: &[[u32; 2]; ROWS]) -> [int8x16_t; MOS
         vectors[pairs.len()] = vcombine_s8(row, vdup_n_s8(0));
     }
     vectors
-}
-
-/// Eight codes of each channel, two channels to a vector.
-#[inline]
-#[target_feature(enable = "neon")]
-fn load_channel_pairs(words: &[u32; STEP_WORDS]) -> [uint8x16_t; 4] {
-    let start = words.as_ptr().cast::<u8>();
-    // SAFETY: `words` has 64 bytes, four vectors of 16; the loads need no alignment.
-    unsafe {
-        [vld1q_u8(start), vld1q_u8(start.add(16)), vld1q_u8(start.add(32)), vld1q_u8(start.add(48))]
-    }
 }
 
 /// The instruction, whose intrinsic is not stable: `total[i][j] + sum_k left[i][k] * right[j][k]`.

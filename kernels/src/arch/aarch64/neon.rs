@@ -1,4 +1,4 @@
-//! NEON, which every 64-bit ARM processor has: float tiles of 12 rows by 8 columns, integer tiles of 4 by 8.
+//! NEON, which every 64-bit ARM processor has: float tiles of 6 rows by 16 columns, integer tiles of 4 by 16.
 //!
 //! The integer tile multiplies eight signed bytes at once to 16 bits (`smlal`). Codes below 8 bit are signed bytes as they
 //! are, and so small that several products are gathered in 16 bits before the sums are widened. Codes of 8 bit are moved
@@ -8,7 +8,7 @@
 use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 
-use super::LANES;
+use super::{LANES, VECTORS};
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -27,7 +27,7 @@ impl Simd for Neon {
     const ISA: Isa = Isa::Neon;
     const FUSED: bool = true;
     const LANES: usize = LANES;
-    const F32_ROWS: usize = 12;
+    const F32_ROWS: usize = 6;
     const INT8_ROWS: usize = 4;
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
@@ -99,7 +99,7 @@ fn expand_int8(width: Width, words: &[u32], out: &mut [u32]) {
 
 #[target_feature(enable = "neon")]
 pub(super) fn f32_rows(rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
-    with_rows!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], f32_tile(left, right, sums, start));
+    with_rows!(rows, [1 2 3 4 5 6], f32_tile(left, right, sums, start));
 }
 
 #[target_feature(enable = "neon")]
@@ -126,7 +126,7 @@ fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], st
     let (right, _) = right.as_chunks::<LANES>();
     let (sums, _) = sums.as_chunks_mut::<LANES>();
     let sums = &mut sums[..ROWS];
-    let mut totals = [[vdupq_n_f32(0.0); 2]; ROWS];
+    let mut totals = [[vdupq_n_f32(0.0); VECTORS]; ROWS];
     if !start {
         for (totals, sums) in totals.iter_mut().zip(&*sums) {
             *totals = load_f32(sums);
@@ -136,8 +136,9 @@ fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], st
         let left = load_f32_rows(left);
         let right = load_f32(right);
         for (row, totals) in totals.iter_mut().enumerate() {
-            totals[0] = multiply_add_lane(totals[0], right[0], left[row / 4], row % 4);
-            totals[1] = multiply_add_lane(totals[1], right[1], left[row / 4], row % 4);
+            for (total, right) in totals.iter_mut().zip(right) {
+                *total = multiply_add_lane(*total, right, left[row / 4], row % 4);
+            }
         }
     }
     for (totals, sums) in totals.iter().zip(sums) {
@@ -155,29 +156,27 @@ fn gathered_tile<const ROWS: usize>(
     start: bool,
 ) {
     let (left, _) = left.as_chunks::<ROWS>();
-    let (right, _) = right.as_chunks::<LANES>();
-    let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let sums = &mut sums[..ROWS];
+    let right = halves(right);
     if start {
-        sums.fill([0; LANES]);
+        sums.fill(0);
     }
-    for (left, right) in left.chunks(steps).zip(right.chunks(steps)) {
-        let mut totals = [[vdupq_n_s16(0); 4]; ROWS];
-        for (left, right) in left.iter().zip(right) {
-            let left = load_i8_rows(left);
-            let right = load_i8(right);
-            for (row, totals) in totals.iter_mut().enumerate() {
-                let left = broadcast_row(left, row);
-                totals[0] = vmlal_s8(totals[0], vget_low_s8(right[0]), vget_low_s8(left));
-                totals[1] = vmlal_high_s8(totals[1], right[0], left);
-                totals[2] = vmlal_s8(totals[2], vget_low_s8(right[1]), vget_low_s8(left));
-                totals[3] = vmlal_high_s8(totals[3], right[1], left);
+    for half in 0..2 {
+        for (left, right) in left.chunks(steps).zip(right.chunks(steps)) {
+            let mut totals = [[vdupq_n_s16(0); 4]; ROWS];
+            for (left, right) in left.iter().zip(right) {
+                let left = load_i8_rows(left);
+                let right = load_i8_half(&right[half]);
+                for (row, totals) in totals.iter_mut().enumerate() {
+                    let left = broadcast_row(left, row);
+                    totals[0] = vmlal_s8(totals[0], vget_low_s8(right[0]), vget_low_s8(left));
+                    totals[1] = vmlal_high_s8(totals[1], right[0], left);
+                    totals[2] = vmlal_s8(totals[2], vget_low_s8(right[1]), vget_low_s8(left));
+                    totals[3] = vmlal_high_s8(totals[3], right[1], left);
+                }
             }
-        }
-        for (totals, sums) in totals.iter().zip(sums.iter_mut()) {
-            let added = add_words(totals.map(|totals| vpaddlq_s16(totals)));
-            let before = load_i32(sums);
-            store_i32(sums, [vaddq_s32(before[0], added[0]), vaddq_s32(before[1], added[1])]);
+            for (totals, sums) in totals.iter().zip(sums.as_chunks_mut::<LANES>().0) {
+                add_to_half(sums, half, totals.map(|total| vpaddlq_s16(total)));
+            }
         }
     }
 }
@@ -186,56 +185,75 @@ fn gathered_tile<const ROWS: usize>(
 #[target_feature(enable = "neon")]
 fn differences_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], start: bool) {
     let (left, _) = left.as_chunks::<ROWS>();
-    let (right, _) = right.as_chunks::<LANES>();
-    let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let sums = &mut sums[..ROWS];
-    let (left_pairs, left_rest) = left.as_chunks::<2>();
-    let (right_pairs, right_rest) = right.as_chunks::<2>();
-    let mut totals = [[vdupq_n_s32(0); 4]; ROWS];
-    for (left, right) in left_pairs.iter().zip(right_pairs) {
-        let left = [load_i8_rows(&left[0]), load_i8_rows(&left[1])];
-        let right = [load_i8(&right[0]), load_i8(&right[1])];
-        for (row, totals) in totals.iter_mut().enumerate() {
-            let left = [broadcast_row(left[0], row), broadcast_row(left[1], row)];
-            for half in 0..2 {
-                let right = [right[0][half], right[1][half]];
-                let low = vmull_s8(vget_low_s8(right[0]), vget_low_s8(left[0]));
-                let low = vmlsl_s8(low, vget_low_s8(right[1]), vget_low_s8(left[1]));
-                let high = vmull_high_s8(right[0], left[0]);
-                let high = vmlsl_high_s8(high, right[1], left[1]);
-                totals[2 * half] = vpadalq_s16(totals[2 * half], low);
-                totals[2 * half + 1] = vpadalq_s16(totals[2 * half + 1], high);
-            }
-        }
+    let right = halves(right);
+    if start {
+        sums.fill(0);
     }
-    for (left, right) in left_rest.iter().zip(right_rest) {
-        let left = load_i8_rows(left);
-        let right = load_i8(right);
-        for (row, totals) in totals.iter_mut().enumerate() {
-            let left = broadcast_row(left, row);
-            for half in 0..2 {
-                let low = vmull_s8(vget_low_s8(right[half]), vget_low_s8(left));
-                let high = vmull_high_s8(right[half], left);
-                totals[2 * half] = vpadalq_s16(totals[2 * half], low);
-                totals[2 * half + 1] = vpadalq_s16(totals[2 * half + 1], high);
-            }
-        }
-    }
-    // What was taken from the codes, times the rows.
+    // What `expand_int8` took from the codes, times the rows.
     let even = row_sums(left.iter().step_by(2));
     let odd = row_sums(left.iter().skip(1).step_by(2));
-    for (row, (totals, sums)) in totals.iter().zip(sums).enumerate() {
-        let taken = 128 * even[row] + 127 * odd[row];
-        let before = if start { [vdupq_n_s32(0); 2] } else { load_i32(sums) };
-        let added = add_words(*totals);
-        let taken = vdupq_n_s32(taken);
-        store_i32(
-            sums,
-            [
-                vaddq_s32(before[0], vaddq_s32(added[0], taken)),
-                vaddq_s32(before[1], vaddq_s32(added[1], taken)),
-            ],
-        );
+    for (row, sums) in sums.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let taken = vdupq_n_s32(128 * even[row] + 127 * odd[row]);
+        store_i32(sums, add(load_i32(sums), [taken; VECTORS]));
+    }
+    let (left_pairs, left_rest) = left.as_chunks::<2>();
+    let (right_pairs, right_rest) = right.as_chunks::<2>();
+    for half in 0..2 {
+        let mut totals = [[vdupq_n_s32(0); 4]; ROWS];
+        for (left, right) in left_pairs.iter().zip(right_pairs) {
+            let left = [load_i8_rows(&left[0]), load_i8_rows(&left[1])];
+            let right = [load_i8_half(&right[0][half]), load_i8_half(&right[1][half])];
+            for (row, totals) in totals.iter_mut().enumerate() {
+                let left = [broadcast_row(left[0], row), broadcast_row(left[1], row)];
+                for (totals, index) in totals.as_chunks_mut::<2>().0.iter_mut().zip(0..) {
+                    let right = [right[0][index], right[1][index]];
+                    let low = vmull_s8(vget_low_s8(right[0]), vget_low_s8(left[0]));
+                    let low = vmlsl_s8(low, vget_low_s8(right[1]), vget_low_s8(left[1]));
+                    let high = vmull_high_s8(right[0], left[0]);
+                    let high = vmlsl_high_s8(high, right[1], left[1]);
+                    totals[0] = vpadalq_s16(totals[0], low);
+                    totals[1] = vpadalq_s16(totals[1], high);
+                }
+            }
+        }
+        for (left, right) in left_rest.iter().zip(right_rest) {
+            let left = load_i8_rows(left);
+            let right = load_i8_half(&right[half]);
+            for (row, totals) in totals.iter_mut().enumerate() {
+                let left = broadcast_row(left, row);
+                for (totals, right) in totals.as_chunks_mut::<2>().0.iter_mut().zip(right) {
+                    let low = vmull_s8(vget_low_s8(right), vget_low_s8(left));
+                    totals[0] = vpadalq_s16(totals[0], low);
+                    totals[1] = vpadalq_s16(totals[1], vmull_high_s8(right, left));
+                }
+            }
+        }
+        for (totals, sums) in totals.iter().zip(sums.as_chunks_mut::<LANES>().0) {
+            add_to_half(sums, half, *totals);
+        }
+    }
+}
+
+/// Lanes whose sums, two to four vectors a row, fit in the registers for four rows.
+const HALF: usize = LANES / 2;
+
+/// The right operand, step by step in two halves of the lanes.
+#[inline(always)]
+fn halves(right: &[u32]) -> &[[[u32; HALF]; 2]] {
+    right.as_chunks::<HALF>().0.as_chunks::<2>().0
+}
+
+/// Adds sums of the lanes of a half, `[lane][2]`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_to_half(sums: &mut [i32; LANES], half: usize, totals: [int32x4_t; 4]) {
+    let (vectors, _) = sums[half * HALF..].as_chunks_mut::<4>();
+    for (sums, totals) in vectors.iter_mut().zip(totals.as_chunks::<2>().0) {
+        // SAFETY: `sums` has 4 elements, one vector; load and store need no alignment.
+        unsafe {
+            let before = vld1q_s32(sums.as_ptr());
+            vst1q_s32(sums.as_mut_ptr(), vaddq_s32(before, vpaddq_s32(totals[0], totals[1])));
+        }
     }
 }
 
@@ -259,11 +277,14 @@ pub(super) fn row_sums<'a, const ROWS: usize>(
     std::array::from_fn(|row| sums[row])
 }
 
-/// Adds the two halves of each 64-bit word: of `[lane][2]`, the sums of eight lanes.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add_words(totals: [int32x4_t; 4]) -> [int32x4_t; 2] {
-    [vpaddq_s32(totals[0], totals[1]), vpaddq_s32(totals[2], totals[3])]
+pub(super) fn add(a: [int32x4_t; VECTORS], b: [int32x4_t; VECTORS]) -> [int32x4_t; VECTORS] {
+    let mut sums = a;
+    for (sum, b) in sums.iter_mut().zip(b) {
+        *sum = vaddq_s32(*sum, b);
+    }
+    sums
 }
 
 /// `total + right * left[lane]`.
@@ -296,10 +317,10 @@ fn broadcast_row(left: [int8x16_t; ROW_VECTORS], row: usize) -> int8x16_t {
     })
 }
 
-/// Vectors of the most rows of a tile.
-const ROW_VECTORS: usize = 3;
+/// Vectors of the rows of a tile, four rows each.
+const ROW_VECTORS: usize = 2;
 
-/// The left operand of up to 12 rows, four to a vector.
+/// The left operand of up to 8 rows, four to a vector.
 #[inline]
 #[target_feature(enable = "neon")]
 fn load_f32_rows<const ROWS: usize>(values: &[f32; ROWS]) -> [float32x4_t; ROW_VECTORS] {
@@ -318,7 +339,7 @@ fn load_f32_rows<const ROWS: usize>(values: &[f32; ROWS]) -> [float32x4_t; ROW_V
     vectors
 }
 
-/// The left operand of up to 12 rows, four to a vector.
+/// The left operand of up to 8 rows, four to a vector.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn load_i8_rows<const ROWS: usize>(words: &[u32; ROWS]) -> [int8x16_t; ROW_VECTORS] {
@@ -339,46 +360,59 @@ pub(super) fn load_i8_rows<const ROWS: usize>(words: &[u32; ROWS]) -> [int8x16_t
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn load_f32(values: &[f32; LANES]) -> [float32x4_t; 2] {
-    let start = values.as_ptr();
-    // SAFETY: `values` has 8 elements, two vectors of 4; the loads need no alignment.
-    unsafe { [vld1q_f32(start), vld1q_f32(start.add(4))] }
+fn load_f32(values: &[f32; LANES]) -> [float32x4_t; VECTORS] {
+    let mut vectors = [vdupq_n_f32(0.0); VECTORS];
+    for (vector, values) in vectors.iter_mut().zip(values.as_chunks::<4>().0) {
+        // SAFETY: `values` has 4 elements, one vector; the load needs no alignment.
+        *vector = unsafe { vld1q_f32(values.as_ptr()) };
+    }
+    vectors
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn store_f32(values: &mut [f32; LANES], vectors: [float32x4_t; 2]) {
-    let start = values.as_mut_ptr();
-    // SAFETY: `values` has 8 elements, two vectors of 4; the stores need no alignment.
-    unsafe {
-        vst1q_f32(start, vectors[0]);
-        vst1q_f32(start.add(4), vectors[1]);
+fn store_f32(values: &mut [f32; LANES], vectors: [float32x4_t; VECTORS]) {
+    for (values, vector) in values.as_chunks_mut::<4>().0.iter_mut().zip(vectors) {
+        // SAFETY: `values` has 4 elements, one vector; the store needs no alignment.
+        unsafe { vst1q_f32(values.as_mut_ptr(), vector) };
     }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn load_i8(words: &[u32; LANES]) -> [int8x16_t; 2] {
+pub(super) fn load_i32(values: &[i32; LANES]) -> [int32x4_t; VECTORS] {
+    let mut vectors = [vdupq_n_s32(0); VECTORS];
+    for (vector, values) in vectors.iter_mut().zip(values.as_chunks::<4>().0) {
+        // SAFETY: `values` has 4 elements, one vector; the load needs no alignment.
+        *vector = unsafe { vld1q_s32(values.as_ptr()) };
+    }
+    vectors
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn store_i32(values: &mut [i32; LANES], vectors: [int32x4_t; VECTORS]) {
+    for (values, vector) in values.as_chunks_mut::<4>().0.iter_mut().zip(vectors) {
+        // SAFETY: `values` has 4 elements, one vector; the store needs no alignment.
+        unsafe { vst1q_s32(values.as_mut_ptr(), vector) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn load_i8(words: &[u32; LANES]) -> [int8x16_t; VECTORS] {
+    let mut vectors = [vdupq_n_s8(0); VECTORS];
+    for (vector, words) in vectors.iter_mut().zip(words.as_chunks::<4>().0) {
+        // SAFETY: `words` has 16 bytes, one vector; the load needs no alignment.
+        *vector = unsafe { vld1q_s8(words.as_ptr().cast()) };
+    }
+    vectors
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_i8_half(words: &[u32; HALF]) -> [int8x16_t; 2] {
     let start = words.as_ptr().cast::<i8>();
     // SAFETY: `words` has 32 bytes, two vectors of 16; the loads need no alignment.
     unsafe { [vld1q_s8(start), vld1q_s8(start.add(16))] }
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn load_i32(values: &[i32; LANES]) -> [int32x4_t; 2] {
-    let start = values.as_ptr();
-    // SAFETY: `values` has 8 elements, two vectors of 4; the loads need no alignment.
-    unsafe { [vld1q_s32(start), vld1q_s32(start.add(4))] }
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn store_i32(values: &mut [i32; LANES], vectors: [int32x4_t; 2]) {
-    let start = values.as_mut_ptr();
-    // SAFETY: `values` has 8 elements, two vectors of 4; the stores need no alignment.
-    unsafe {
-        vst1q_s32(start, vectors[0]);
-        vst1q_s32(start.add(4), vectors[1]);
-    }
 }
