@@ -207,6 +207,9 @@ fn operations(pool: &Pool, options: &Options) {
     report("attention, 12 heads of 64", "GFLOP/s", flops, &mut || {
         ops::attention(pool, &qkv, 1, m, heads, head_dim, &mut out);
     });
+    report("integer attention, 12 heads of 64", "GFLOP/s", flops, &mut || {
+        ops::integer_attention(pool, &qkv, 1, m, heads, head_dim, &mut out);
+    });
     let (gamma, beta) = (vec![1.0; width], vec![0.0; width]);
     let elements = x.len() as f64;
     report("layer norm, 768", "G elements/s", elements, &mut || {

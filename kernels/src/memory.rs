@@ -64,11 +64,21 @@ pub(crate) enum Slot {
     Values,
     /// Scores of attention.
     Scores,
-    /// Probabilities of attention, as codes.
+    /// Probabilities of integer attention, as codes.
     Probabilities,
+    /// What they add up to, for each query.
+    RowTotals,
+    /// Scales and sums of the queries of integer attention.
+    QueryGrids,
+    /// Scales of its keys.
+    KeyScales,
+    /// Scales of its values.
+    ValueScales,
+    /// Sums of their codes.
+    ValueSums,
 }
 
-const SLOTS: usize = Slot::Probabilities as usize + 1;
+const SLOTS: usize = Slot::ValueSums as usize + 1;
 
 thread_local! {
     static KEPT: [Cell<Lines>; SLOTS] = const { [const { Cell::new(Lines(Vec::new())) }; SLOTS] };

@@ -9,6 +9,8 @@ mod tests;
 
 use half::bf16;
 
+pub(crate) use quantize::LEAST_SCALE;
+
 use crate::arch::{Simd, Token, Vectorized, dispatch};
 use crate::memory::{Buffer, Lines, Slot};
 use crate::ops::{sum, sum_map, transpose_row};
@@ -17,10 +19,10 @@ use crate::{Arithmetic, Isa, Pool, Rows};
 /// Packed rows of activations: `[M, K]` in [`Arithmetic::F32`], [`Arithmetic::Half`] or [`Arithmetic::Int8`].
 ///
 /// In integer arithmetic `a[m][k] ~ scale[m] * (code[m][k] - zero[m])`, on a grid that reaches from `lo = min(0, min a)` to
-/// `hi = max(0, max a)`: `s = (hi - lo) / 255` (1 where that is below 1e-37), `zero = round(-lo / s) - 128`, `code = clamp(round(a / s)
-/// + zero, -128, 127)`, rounding halves to even and `/ s` being a product with the rounded reciprocal. Codes, scales and zeros have the same bits on every instruction set. A row that
-/// holds a number which is not finite (or whose range is not) has codes 0 and the scale NaN, so that every output of that row
-/// is NaN.
+/// `hi = max(0, max a)`: the scale is `s = (hi - lo) / 255` (1 where that is below 1e-37), the zero `round(-lo / s) - 128`, the
+/// code `round(a / s)` plus zero, clamped to a byte. Rounding is to the nearest, halves to even, and `/ s` a product with the
+/// rounded reciprocal. Codes, scales and zeros have the same bits on every instruction set. A row that holds a number which
+/// is not finite (or whose range is not) has codes 0 and the scale NaN, so that every output of that row is NaN.
 ///
 /// In half precision every number is rounded to the nearest bfloat16, ties to even.
 #[derive(Debug, Default)]

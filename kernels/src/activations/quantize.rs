@@ -4,7 +4,7 @@ use super::RowGrid;
 use crate::ops::{Extremes, round};
 
 /// Least step: a row of smaller numbers is a row of zeros. Its reciprocal is finite.
-const LEAST_SCALE: f32 = 1e-37;
+pub(crate) const LEAST_SCALE: f32 = 1e-37;
 
 /// Writes the codes of a row; the grid is that of [`Activations`](crate::Activations).
 #[inline(always)]
@@ -12,7 +12,7 @@ pub(super) fn quantize(row: &[f32], codes: &mut [i8]) -> RowGrid {
     let extremes = Extremes::of(row);
     let (low, high) = (extremes.low.min(0.0), extremes.high.max(0.0));
     let range = high - low;
-    if !extremes.are_finite() || !range.is_finite() {
+    if !extremes.finite || !range.is_finite() {
         codes.fill(0);
         return RowGrid { scale: f32::NAN, ..RowGrid::default() };
     }

@@ -28,20 +28,7 @@ pub fn attention(
     head_dim: usize,
     out: &mut [f32],
 ) {
-    let size = [batch, tokens, heads, head_dim]
-        .iter()
-        .try_fold(1_usize, |size, &factor| size.checked_mul(factor));
-    assert_eq!(
-        Some(out.len()),
-        size,
-        "expected {batch} x {tokens} x {heads} x {head_dim} outputs, found {}",
-        out.len()
-    );
-    assert_eq!(
-        Some(qkv.len()),
-        out.len().checked_mul(3),
-        "expected three times as many inputs as outputs"
-    );
+    check_lengths(qkv, [batch, tokens, heads, head_dim], out);
     let cut = Cut {
         columns: heads * head_dim,
         group_rows: tokens,
@@ -60,6 +47,17 @@ pub fn attention(
         };
         dispatch!(pool.token(), simd => simd.vectorize(head));
     });
+}
+
+/// Panics unless the inputs and outputs of attention belong to `[batch, tokens, heads, head_dim]`.
+pub(super) fn check_lengths(qkv: &[f32], shape: [usize; 4], out: &[f32]) {
+    let size = shape.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor));
+    assert_eq!(Some(out.len()), size, "expected {shape:?} outputs, found {}", out.len());
+    assert_eq!(
+        Some(qkv.len()),
+        out.len().checked_mul(3),
+        "expected three times as many inputs as outputs"
+    );
 }
 
 /// One head of one image.

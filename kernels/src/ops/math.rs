@@ -28,19 +28,19 @@ pub(crate) fn emulated_mul_add(a: f32, b: f32, c: f32) -> f32 {
     let bits = sum.to_bits();
     let odd =
         if (error > 0.0) == (sum > 0.0) { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
-    // Neither holds for the NaN that the error of an infinite sum is.
-    let inexact = error > 0.0 || error < 0.0;
+    // False for NaN, which the error of an infinite sum is.
+    let inexact = error.abs() > 0.0;
     f64::from_bits(if inexact && bits & 1 == 0 { odd } else { bits }) as f32
 }
 
 /// 1.5 * 2^23. Adding it to a float of magnitude below 2^22 rounds that to the nearest integer, ties to even, and leaves the
 /// integer in the low bits of the sum: one addition, the same on every instruction set.
-const ROUNDER: f32 = 12_582_912.0;
+pub(crate) const ROUNDER: f32 = 12_582_912.0;
 
-/// The nearest integer, ties to even, of a number of magnitude below 2^22.
+/// The nearest integer, ties to even, of a number of magnitude below 2^22; any integer for other numbers.
 #[inline(always)]
 pub(crate) fn round(value: f32) -> i32 {
-    (value + ROUNDER).to_bits() as i32 - ROUNDER.to_bits() as i32
+    (value + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32
 }
 
 /// A polynomial by Horner's rule, constant term first.

@@ -6,6 +6,7 @@
 
 mod attention;
 mod gelu;
+mod integer_attention;
 mod layer_norm;
 pub(crate) mod math;
 mod reduce;
@@ -16,9 +17,10 @@ mod transpose;
 
 pub use attention::attention;
 pub use gelu::gelu;
+pub use integer_attention::{INTEGER_ATTENTION_LIMIT, integer_attention};
 pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;
 pub(crate) use math::round;
-pub(crate) use reduce::{Extremes, maximum, sum, sum_map};
+pub(crate) use reduce::{Extremes, largest_magnitude, maximum, sum, sum_map};
 pub use softmax::softmax_rows;
 pub(crate) use transpose::transpose_row;

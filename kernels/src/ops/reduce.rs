@@ -25,15 +25,15 @@ pub(crate) fn sum_map<T: Copy>(values: &[T], map: impl Fn(T) -> f32) -> f32 {
     fold(lanes, |a, b| a + b)
 }
 
-/// Smallest and largest element and largest magnitude of a row.
+/// Smallest and largest element of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extremes {
     /// NaN is skipped; infinity for an empty row.
     pub(crate) low: f32,
     /// NaN is skipped; minus infinity for an empty row.
     pub(crate) high: f32,
-    /// The largest magnitude as bits, which order like magnitudes and put NaN above infinity.
-    magnitude: u32,
+    /// Whether no element is infinite or NaN.
+    pub(crate) finite: bool,
 }
 
 impl Extremes {
@@ -42,11 +42,9 @@ impl Extremes {
     pub(crate) fn of(values: &[f32]) -> Extremes {
         let mut low = [f32::INFINITY; LANES];
         let mut high = [f32::NEG_INFINITY; LANES];
-        let mut magnitude = [0; LANES];
         let mut take = |lane: usize, value: f32| {
             low[lane] = smaller(low[lane], value);
             high[lane] = larger(high[lane], value);
-            magnitude[lane] = u32::max(magnitude[lane], value.to_bits() & 0x7fff_ffff);
         };
         let (chunks, rest) = values.as_chunks::<LANES>();
         for chunk in chunks {
@@ -60,14 +58,8 @@ impl Extremes {
         Extremes {
             low: fold(low, smaller),
             high: fold(high, larger),
-            magnitude: fold(magnitude, u32::max),
+            finite: largest_magnitude(values) < f32::INFINITY,
         }
-    }
-
-    /// Whether no element is infinite or NaN.
-    #[inline(always)]
-    pub(crate) fn are_finite(&self) -> bool {
-        self.magnitude < f32::INFINITY.to_bits()
     }
 }
 
@@ -87,6 +79,18 @@ pub(crate) fn maximum(values: &[f32]) -> f32 {
     fold(lanes, larger)
 }
 
+/// The largest magnitude; NaN or infinity where an element is.
+#[inline(always)]
+pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
+    // Bits order like magnitudes and put NaN above infinity; the maximum of integers needs no order of its own.
+    f32::from_bits(values.iter().fold(0, |largest, value| largest.max(magnitude(*value))))
+}
+
+#[inline(always)]
+fn magnitude(value: f32) -> u32 {
+    value.to_bits() & 0x7fff_ffff
+}
+
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
@@ -99,13 +103,20 @@ fn smaller(a: f32, b: f32) -> f32 {
 
 /// Folds the lanes by halves.
 #[inline(always)]
-fn fold<T: Copy>(mut lanes: [T; LANES], combine: impl Fn(T, T) -> T) -> T {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] = combine(lanes[lane], lanes[lane + width]);
+fn fold(lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    /// Arrays of their own length, which stay in registers.
+    #[inline(always)]
+    fn halve<const HALF: usize>(lanes: &[f32], combine: &impl Fn(f32, f32) -> f32) -> [f32; HALF] {
+        let (low, high) = lanes.split_at(HALF);
+        let mut out = [0.0; HALF];
+        for lane in 0..HALF {
+            out[lane] = combine(low[lane], high[lane]);
         }
-        width /= 2;
+        out
     }
-    lanes[0]
+    let lanes: [f32; 16] = halve(&lanes, &combine);
+    let lanes: [f32; 8] = halve(&lanes, &combine);
+    let lanes: [f32; 4] = halve(&lanes, &combine);
+    let lanes: [f32; 2] = halve(&lanes, &combine);
+    combine(lanes[0], lanes[1])
 }

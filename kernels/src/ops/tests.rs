@@ -178,14 +178,44 @@ fn attention_agrees_with_the_oracle_on_any_number_of_threads() {
                 }
             }
         }
+        let mut first: Option<Vec<f32>> = None;
+        let mut integers: Option<Vec<f32>> = None;
         for isa in Isa::available() {
-            let mut first: Option<Vec<f32>> = None;
             for threads in [1, 2, 3] {
                 let pool = Pool::with_isa(threads, isa).unwrap();
                 let mut out = vec![f32::NAN; expected.len()];
                 ops::attention(&pool, &qkv, batch, tokens, heads, dim, &mut out);
                 assert_near(isa.name(), &out, &expected, 2e-6);
                 assert_eq!(first.get_or_insert_with(|| out.clone()), &out);
+
+                let mut out = vec![f32::NAN; expected.len()];
+                ops::integer_attention(&pool, &qkv, batch, tokens, heads, dim, &mut out);
+                // Steps of 2 / 127 for every number, and of 1 / 255 for the probabilities.
+                assert_near(isa.name(), &out, &expected, 0.08);
+                let squares: f64 =
+                    out.iter().zip(&expected).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum();
+                let mean = (squares / expected.len() as f64).sqrt();
+                assert!(mean < 0.02, "{isa}: {mean}");
+                assert_eq!(integers.get_or_insert_with(|| out.clone()), &out, "{isa}");
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_show_in_integer_attention() {
+    let (tokens, dim) = (5, 8);
+    for isa in Isa::available() {
+        let pool = Pool::with_isa(1, isa).unwrap();
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            // A query spoils its row, a key everything, a value its feature.
+            for (place, spoiled) in [(1, dim), (dim + 1, tokens * dim), (2 * dim + 1, tokens)] {
+                let mut qkv = Samples::new(3).floats(tokens * 3 * dim, 1.0);
+                qkv[3 * dim + place] = value;
+                let mut out = vec![0.0; tokens * dim];
+                ops::integer_attention(&pool, &qkv, 1, tokens, 1, dim, &mut out);
+                let found = out.iter().filter(|value| value.is_nan()).count();
+                assert_eq!(found, spoiled, "{isa}, {value} at {place}");
             }
         }
     }

@@ -183,7 +183,14 @@ impl Executor {
             normalize_heads(sizes, q, k, qkv);
         }
         let head_dim = sizes.dim / sizes.heads;
-        ops::attention(pool, qkv, count, sizes.tokens(), sizes.heads, head_dim, narrow);
+        let (tokens, heads) = (sizes.tokens(), sizes.heads);
+        let integers = block.qkv.arithmetic(arithmetic) == Arithmetic::Int8
+            && tokens.max(head_dim) <= ops::INTEGER_ATTENTION_LIMIT;
+        if integers {
+            ops::integer_attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+        } else {
+            ops::attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+        }
         let epilogue = Epilogue {
             layer_scale: block.layer_scale1.as_deref(),
             residual: Some(x_rows),

@@ -1,0 +1,394 @@
+//! Multi-head attention in integers.
+//!
+//! Both products are those of the integer micro-kernel, signed bytes times unsigned ones, and exact, so that attention has
+//! the same bits on every instruction set and runs at the rate of the quantised layers:
+//!
+//! - queries and keys of a head are rounded to -127..=127, one scale per token; keys are stored 128 higher, which
+//!   `128 * sum(query)` takes back;
+//! - each row of scores becomes `p = round(255 * exp(score - maximum))`, and dividing by the sum of these integers makes them a
+//!   distribution; they are stored 128 lower, values 128 higher, which the sums of both take back;
+//! - values are rounded to -127..=127, one scale per feature.
+//!
+//! One task per image and head, a few query rows at a time, so that scores never leave the first-level cache.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::math::{ROUNDER, mul_add, round};
+use super::{largest_magnitude, maximum};
+use crate::activations::{LEAST_SCALE, int8_words, spread};
+use crate::arch::tiles::{Cut, Tile, for_each_tile};
+use crate::arch::{LeftBlock, Simd, Vectorized, dispatch};
+use crate::matmul::for_lanes;
+use crate::memory::{Buffer, Slot};
+use crate::ops::attention::check_lengths;
+use crate::{Pool, Width};
+
+/// Most tokens, and most features of a head: no 32-bit sum overflows.
+pub const INTEGER_ATTENTION_LIMIT: usize = 1 << 16;
+
+/// Queries multiplied at once, if the row tiles of the instruction set are not larger: the keys are read once for all of
+/// them.
+const QUERY_ROWS: usize = 32;
+
+/// What keys and values are stored above, and probabilities below.
+const MIDDLE: i32 = 128;
+
+/// [`attention`](super::attention) with queries, keys, values and probabilities rounded to 8 bit.
+///
+/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, `out` `[batch, tokens, heads * head_dim]`. A number which is not finite makes the
+/// outputs that depend on it NaN.
+///
+/// # Panics
+/// When the length of a slice does not belong to the shape, or `tokens` or `head_dim` is above [`INTEGER_ATTENTION_LIMIT`].
+pub fn integer_attention(
+    pool: &Pool,
+    qkv: &[f32],
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    head_dim: usize,
+    out: &mut [f32],
+) {
+    check_lengths(qkv, [batch, tokens, heads, head_dim], out);
+    assert!(tokens.max(head_dim) <= INTEGER_ATTENTION_LIMIT, "{tokens} tokens of {head_dim}");
+    let cut = Cut {
+        columns: heads * head_dim,
+        group_rows: tokens,
+        row_step: tokens,
+        column_step: head_dim,
+    };
+    for_each_tile(pool, out, cut, |tile| {
+        let stride = 3 * heads * head_dim;
+        let rows = &qkv[tile.first_row * stride..][..tokens * stride];
+        let head = Head {
+            queries: &rows[tile.first_column..],
+            keys: &rows[heads * head_dim + tile.first_column..],
+            values: &rows[2 * heads * head_dim + tile.first_column..],
+            stride,
+            tile,
+        };
+        dispatch!(pool.token(), simd => simd.vectorize(head));
+    });
+}
+
+/// One head of one image.
+struct Head<'a> {
+    queries: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    /// Elements from one token to the next.
+    stride: usize,
+    tile: Tile<'a, f32>,
+}
+
+impl Vectorized for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for_lanes!(S, LANES => self.run_lanes::<S, LANES>(simd));
+    }
+}
+
+impl Head<'_> {
+    #[inline(always)]
+    fn run_lanes<S: Simd, const LANES: usize>(mut self, simd: S) {
+        let (tokens, dim) = (self.tile.rows, self.tile.columns);
+        let (key_panels, value_panels) = (tokens.div_ceil(LANES), dim.div_ceil(LANES));
+        let query_words = int8_words::<S>(dim);
+        let mut queries = Buffer::take(Slot::Queries);
+        let queries = queries.get::<u32>(tokens * query_words);
+        let mut query_grids = Buffer::take(Slot::QueryGrids);
+        let query_grids = query_grids.get::<QueryGrid>(tokens);
+        self.pack_queries::<S>(queries, query_grids);
+
+        let key_words = query_words * S::int8_words(Width::Eight) * LANES;
+        let mut keys = Buffer::take(Slot::Keys);
+        let keys = keys.get::<u32>(key_panels * key_words);
+        let mut key_scales = Buffer::take(Slot::KeyScales);
+        let key_scales = key_scales.get::<f32>(key_panels * LANES);
+        self.pack_keys::<S, LANES>(simd, keys, key_scales);
+        // Zero, or NaN where a key is not finite.
+        let poison = key_scales.iter().map(|scale| 0.0 * scale).sum::<f32>();
+
+        let value_words = int8_words::<S>(tokens) * S::int8_words(Width::Eight) * LANES;
+        let mut values = Buffer::take(Slot::Values);
+        let values = values.get::<u32>(value_panels * value_words);
+        let mut value_scales = Buffer::take(Slot::ValueScales);
+        let value_scales = value_scales.get::<f32>(value_panels * LANES);
+        let mut value_sums = Buffer::take(Slot::ValueSums);
+        let value_sums = value_sums.get::<i32>(value_panels * LANES);
+        self.pack_values::<S, LANES>(simd, values, value_scales, value_sums);
+
+        let most_rows =
+            QUERY_ROWS.next_multiple_of(S::INT8_ROWS).min(tokens.next_multiple_of(S::INT8_ROWS));
+        let mut scores = Buffer::take(Slot::Scores);
+        let scores = scores.get::<i32>(key_panels * most_rows * LANES);
+        let mut row = Buffer::take(Slot::Rows);
+        let row = row.get::<f32>(key_panels * LANES);
+        let mut codes = Buffer::take(Slot::RowCodes);
+        let codes = codes.get::<i8>((key_panels * LANES).next_multiple_of(S::INT8_STEP));
+        let probability_words = int8_words::<S>(tokens);
+        let mut probabilities = Buffer::take(Slot::Probabilities);
+        let probabilities = probabilities.get::<u32>(most_rows * probability_words);
+        let mut totals = Buffer::take(Slot::RowTotals);
+        let totals = totals.get::<i32>(most_rows);
+        let mut sums = Buffer::take(Slot::Sums);
+        let sums = sums.get::<i32>(most_rows * LANES);
+        let factor = std::f32::consts::LOG2_E / (dim as f32).sqrt();
+
+        for first in (0..tokens).step_by(most_rows) {
+            let rows = most_rows.min(tokens - first);
+            let scores = &mut scores[..key_panels * rows * LANES];
+            let left =
+                left_block::<S>(&queries[first * query_words..][..rows * query_words], query_words);
+            for (keys, scores) in
+                keys.chunks_exact(key_words).zip(scores.chunks_exact_mut(rows * LANES))
+            {
+                simd.int8_tiles(Width::Eight, left, keys, scores, true);
+            }
+            let grids = &query_grids[first..first + rows];
+            let probabilities = &mut probabilities[..rows * probability_words];
+            let tiles = probabilities.chunks_mut(S::INT8_ROWS * probability_words);
+            let tile_grids = grids.chunks(S::INT8_ROWS);
+            for (tile, (packed, grids)) in tiles.zip(tile_grids).enumerate() {
+                for (index, grid) in grids.iter().enumerate() {
+                    let query = tile * S::INT8_ROWS + index;
+                    for (panel, scores) in scores.chunks_exact(rows * LANES).enumerate() {
+                        let scores = &scores[query * LANES..][..LANES];
+                        let range = panel * LANES..(panel + 1) * LANES;
+                        scale_scores::<LANES>(
+                            scores,
+                            grid.sum,
+                            &key_scales[range.clone()],
+                            &mut row[range],
+                        );
+                    }
+                    row[tokens..].fill(f32::NEG_INFINITY);
+                    totals[query] = exponentials::<S>(row, grid.scale * factor, codes);
+                    codes[tokens..].fill(0);
+                    let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
+                    let words = &codes[..4 * probability_words];
+                    spread(words, grids.len(), index, S::INT8_STEP, packed);
+                }
+            }
+            let left = left_block::<S>(probabilities, probability_words);
+            let sums = &mut sums[..rows * LANES];
+            let (value_scales, _) = value_scales.as_chunks::<LANES>();
+            let (value_sums, _) = value_sums.as_chunks::<LANES>();
+            for (panel, values) in values.chunks_exact(value_words).enumerate() {
+                simd.int8_tiles(Width::Eight, left, values, sums, true);
+                let (sums, _) = sums.as_chunks::<LANES>();
+                for (query, sums) in sums.iter().enumerate() {
+                    let row_factor =
+                        1.0 / totals[query] as f32 + (0.0 * grids[query].scale + poison);
+                    let shift = MIDDLE.wrapping_mul(totals[query]);
+                    let mut weighted = [0.0; LANES];
+                    for lane in 0..LANES {
+                        let sum = MIDDLE.wrapping_mul(value_sums[panel][lane]).wrapping_sub(shift);
+                        weighted[lane] = sums[lane].wrapping_add(sum) as f32
+                            * (value_scales[panel][lane] * row_factor);
+                    }
+                    let out = &mut self.tile.row(first + query)[panel * LANES..];
+                    let count = out.len().min(LANES);
+                    out[..count].copy_from_slice(&weighted[..count]);
+                }
+            }
+        }
+    }
+
+    /// Rounds the queries and packs them as a left operand.
+    #[inline(always)]
+    fn pack_queries<S: Simd>(&self, words: &mut [u32], grids: &mut [QueryGrid]) {
+        let (tokens, dim) = (self.tile.rows, self.tile.columns);
+        let per_row = int8_words::<S>(dim);
+        let mut codes = Buffer::take(Slot::RowCodes);
+        let codes = codes.get::<i8>(4 * per_row);
+        codes[dim..].fill(0);
+        let tiles = words.chunks_mut(S::INT8_ROWS * per_row);
+        for (tile, (packed, grids)) in tiles.zip(grids.chunks_mut(S::INT8_ROWS)).enumerate() {
+            let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
+            let rows = grids.len();
+            for (index, grid) in grids.iter_mut().enumerate() {
+                let token = tile * S::INT8_ROWS + index;
+                let query = &self.queries[token * self.stride..][..dim];
+                grid.scale = round_row(query, &mut codes[..dim]);
+                grid.sum = codes[..dim].iter().map(|&code| i32::from(code)).sum();
+                spread(codes, rows, index, S::INT8_STEP, packed);
+            }
+        }
+        debug_assert_eq!(words.len(), tokens * per_row);
+    }
+
+    /// Rounds the keys and packs them as the right operand of scores: one token per lane.
+    #[inline(always)]
+    fn pack_keys<S: Simd, const LANES: usize>(
+        &self,
+        simd: S,
+        keys: &mut [u32],
+        scales: &mut [f32],
+    ) {
+        let dim = self.tile.columns;
+        let mut codes = Buffer::take(Slot::RowCodes);
+        let codes = codes.get::<i8>(dim.next_multiple_of(4));
+        scales.fill(0.0);
+        let rows = (0..self.tile.rows).map(|token| &self.keys[token * self.stride..][..dim]);
+        let mut rows = rows.enumerate();
+        let per_panel = int8_words::<S>(dim) * S::int8_words(Width::Eight) * LANES;
+        for (panel, keys) in keys.chunks_exact_mut(per_panel).enumerate() {
+            let scales = &mut scales[panel * LANES..];
+            store_right(simd, dim.div_ceil(4) * LANES, keys, |words| {
+                for (token, row) in rows.by_ref().take(LANES) {
+                    let lane = token % LANES;
+                    scales[lane] = round_row(row, &mut codes[..dim]);
+                    let (groups, _) = codes.as_chunks::<4>();
+                    for (group, words) in groups.iter().zip(words.chunks_exact_mut(LANES)) {
+                        words[lane] = u32::from_le_bytes(group.map(above_middle));
+                    }
+                }
+            });
+        }
+    }
+
+    /// Rounds the values and packs them as the right operand of the weighted sums: one feature per lane.
+    #[inline(always)]
+    fn pack_values<S: Simd, const LANES: usize>(
+        &self,
+        simd: S,
+        values: &mut [u32],
+        scales: &mut [f32],
+        sums: &mut [i32],
+    ) {
+        let (tokens, dim) = (self.tile.rows, self.tile.columns);
+        let row = |token: usize, first: usize| -> [f32; LANES] {
+            let row = &self.values[token * self.stride + first..];
+            match row.first_chunk::<LANES>() {
+                // Features of the next head, in lanes beyond the last feature, are never looked at.
+                Some(row) => *row,
+                None => {
+                    let mut lanes = [0.0; LANES];
+                    lanes[..row.len()].copy_from_slice(row);
+                    lanes
+                }
+            }
+        };
+        let per_panel = int8_words::<S>(tokens) * S::int8_words(Width::Eight) * LANES;
+        let (scales, _) = scales.as_chunks_mut::<LANES>();
+        let (sums, _) = sums.as_chunks_mut::<LANES>();
+        for (panel, values) in values.chunks_exact_mut(per_panel).enumerate() {
+            let first = panel * LANES;
+            let mut largest = [0_u32; LANES];
+            for token in 0..tokens {
+                let row = row(token, first);
+                for lane in 0..LANES {
+                    largest[lane] = largest[lane].max(row[lane].to_bits() & 0x7fff_ffff);
+                }
+            }
+            let mut inverses = [0.0; LANES];
+            for lane in 0..LANES {
+                (scales[panel][lane], inverses[lane]) = grid(f32::from_bits(largest[lane]));
+            }
+            let sums = &mut sums[panel];
+            sums.fill(0);
+            store_right(simd, tokens.div_ceil(4) * LANES, values, |words| {
+                for (group, words) in words.chunks_exact_mut(LANES).enumerate() {
+                    let mut bytes = [0_u32; LANES];
+                    for byte in 0..4.min(tokens - 4 * group) {
+                        let row = row(4 * group + byte, first);
+                        for lane in 0..LANES {
+                            let code = round(row[lane] * inverses[lane]).wrapping_add(MIDDLE);
+                            sums[lane] = sums[lane].wrapping_add(code);
+                            bytes[lane] |= ((code & 0xff) as u32) << (8 * byte);
+                        }
+                    }
+                    words.copy_from_slice(&bytes);
+                }
+            });
+        }
+    }
+}
+
+/// What the scores of a query need: its scale, and the sum of its codes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct QueryGrid {
+    scale: f32,
+    sum: i32,
+}
+
+/// Consecutive row tiles as one block over the whole inner dimension.
+#[inline(always)]
+fn left_block<S: Simd>(packed: &[u32], per_row: usize) -> LeftBlock<'_, u32> {
+    LeftBlock { packed, per_row, tile_rows: S::INT8_ROWS, start: 0, end: per_row }
+}
+
+/// Lets `fill` write the `count` words of an 8-bit panel, and leaves in `right` what the micro-kernel multiplies.
+#[inline(always)]
+fn store_right<S: Simd>(simd: S, count: usize, right: &mut [u32], fill: impl FnOnce(&mut [u32])) {
+    if S::multiplies_stored_bytes() {
+        fill(&mut right[..count]);
+    } else {
+        let mut stored = Buffer::take(Slot::Right);
+        let stored = stored.get::<u32>(count);
+        fill(stored);
+        simd.expand_int8(Width::Eight, stored, &mut right[..count * S::int8_words(Width::Eight)]);
+    }
+}
+
+/// The step and its reciprocal of a symmetric grid that reaches to `largest`; NaN and 0 where that is not finite.
+#[inline(always)]
+fn grid(largest: f32) -> (f32, f32) {
+    let scale = largest / 127.0;
+    let scale = if scale < LEAST_SCALE { 1.0 } else { scale };
+    if largest < f32::INFINITY { (scale, 1.0 / scale) } else { (f32::NAN, 0.0) }
+}
+
+/// Rounds a row to codes in -127..=127; returns the scale. A row that is not finite has the scale NaN.
+#[inline(always)]
+fn round_row(row: &[f32], codes: &mut [i8]) -> f32 {
+    let (scale, inverse) = grid(largest_magnitude(row));
+    for (code, &value) in codes.iter_mut().zip(row) {
+        *code = round(value * inverse) as i8;
+    }
+    scale
+}
+
+/// A signed byte, stored above the middle.
+#[inline(always)]
+fn above_middle(code: i8) -> u8 {
+    code as u8 ^ 0x80
+}
+
+/// Scores of one query and a panel of keys, up to the scale of the query.
+#[inline(always)]
+fn scale_scores<const LANES: usize>(sums: &[i32], query_sum: i32, scales: &[f32], out: &mut [f32]) {
+    let shift = MIDDLE.wrapping_mul(query_sum);
+    for lane in 0..LANES {
+        out[lane] = sums[lane].wrapping_sub(shift) as f32 * scales[lane];
+    }
+}
+
+/// Writes `round(255 * 2^((score - maximum) * factor)) - 128` and returns the sum of these numbers without the `- 128`.
+///
+/// `2^x = 2^n 2^r` with `|r| <= 1/2`, `2^r` a polynomial with a relative error of 7.5e-5, a fiftieth of a code; 0 below `2^-20`.
+#[inline(always)]
+fn exponentials<S: Simd>(scores: &[f32], factor: f32, codes: &mut [i8]) -> i32 {
+    const LEAST: f32 = -20.0;
+    let largest = maximum(scores);
+    let mut total = 0_i32;
+    for (code, &score) in codes.iter_mut().zip(scores) {
+        let x = (score - largest) * factor;
+        // NaN as well: minus infinity times zero.
+        let x = if x > LEAST { x } else { LEAST };
+        let shifted = x + ROUNDER;
+        let r = x - (shifted - ROUNDER);
+        let p = mul_add::<S>(r, 14.068_853, 61.866_03);
+        let p = mul_add::<S>(p, r, 176.781_56);
+        let p = mul_add::<S>(p, r, 254.981_64);
+        let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+        let probability = round(power);
+        total += probability;
+        *code = (probability - MIDDLE) as i8;
+    }
+    total
+}
