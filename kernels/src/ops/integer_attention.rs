@@ -259,7 +259,7 @@ impl Head<'_> {
         scales: &mut [f32],
         sums: &mut [i32],
     ) {
-        let (tokens, dim) = (self.tile.rows, self.tile.columns);
+        let tokens = self.tile.rows;
         let row = |token: usize, first: usize| -> [f32; LANES] {
             let row = &self.values[token * self.stride + first..];
             match row.first_chunk::<LANES>() {
@@ -331,7 +331,7 @@ fn store_right<S: Simd>(simd: S, count: usize, right: &mut [u32], fill: impl FnO
         let mut stored = Buffer::take(Slot::Right);
         let stored = stored.get::<u32>(count);
         fill(stored);
-        simd.expand_int8(Width::Eight, stored, &mut right[..count * S::int8_words(Width::Eight)]);
+        simd.expand_int8(Width::Eight, stored, right);
     }
 }
 
