@@ -58,6 +58,20 @@ pub enum PackError {
     },
 }
 
+impl PackError {
+    /// The same error, its row counted from the first of the `rows` rows in front of those that it is about.
+    #[must_use]
+    pub fn behind(mut self, rows: usize) -> PackError {
+        match &mut self {
+            PackError::CodeOutOfRange { row, .. }
+            | PackError::UnusedByte { row, .. }
+            | PackError::Padding { row } => *row += rows,
+            PackError::TooLarge { .. } | PackError::Length { .. } => {}
+        }
+        self
+    }
+}
+
 /// Why an instruction set cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,10 +125,18 @@ pub enum MatrixError {
         /// Input features given.
         in_features: usize,
     },
+    /// The system does not have the memory.
+    #[error("no memory for a matrix of {out_features} x {in_features}")]
+    Memory {
+        /// Output features given.
+        out_features: usize,
+        /// Input features given.
+        in_features: usize,
+    },
     /// A slice has another length than the shape demands.
     #[error("expected {expected} {what}, found {found}")]
     Length {
-        /// What the slice holds: `"weights"`, `"scales"` or `"offsets"`.
+        /// What is counted: `"weights"`, `"rows"`, `"bytes in whole rows"`, `"scales"` or `"offsets"`.
         what: &'static str,
         /// Length that the shape demands.
         expected: usize,

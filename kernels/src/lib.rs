@@ -2,7 +2,7 @@
 //!
 //! A weight is `scale[n] * k + offset[n]`: an unsigned code `k` of 1.58, 2, 3, 4 or 8 bit ([`Width`]), and one scale and one
 //! offset per output channel. This crate packs codes ([`pack`]), lays them out for the instructions of the machine
-//! ([`Matrix`]), multiplies them by activations without ever holding an expanded copy ([`matmul_f32`], [`matmul_int8`]), and
+//! ([`Matrix`]), multiplies them by activations without ever holding an expanded copy ([`matmul`]), and
 //! has the operations between the matmuls ([`ops`]). It knows no file, model or image.
 //!
 //! ```
@@ -29,6 +29,7 @@
 //! ```text
 //! pack        canonical bytes <-> codes                      safe code
 //! pack/panel  codes in the order of the registers            safe code, compiled per instruction set
+//! pack/lane   canonical bytes -> that order, by whole words  safe code
 //! matrix      panels, scales and offsets of one matrix       safe code
 //! rows        where activations come from: numbers, layer normalisation, patches of pixels
 //! activations rows quantised or rounded, in the order of the registers
@@ -104,6 +105,6 @@ pub use arch::Isa;
 pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
 pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators};
-pub use matrix::Matrix;
+pub use matrix::{Matrix, MatrixBuilder};
 pub use rows::{Patches, Rows};
 pub use threads::Pool;

@@ -1,11 +1,17 @@
 //! Resident weight matrices.
 
+mod builder;
+#[cfg(test)]
+mod tests;
+
 use half::f16;
 
 use crate::arch::{Simd, Token, dispatch};
 use crate::memory::Lines;
 use crate::pack::{self, panel};
 use crate::{Arithmetic, Isa, MatrixError, Width};
+
+pub use builder::MatrixBuilder;
 
 /// A weight matrix `[out_features, in_features]`, laid out in panels for one instruction set.
 ///
@@ -54,46 +60,10 @@ impl Matrix {
         scale: &[f32],
         offset: &[f32],
     ) -> Result<Matrix, MatrixError> {
-        let token = isa.require()?;
-        check_shape(n, k)?;
+        let mut builder = MatrixBuilder::codes(isa, width, n, k)?;
         pack::validate(width, n, k, packed)?;
-        check_length("scales", n, scale.len())?;
-        check_length("offsets", n, offset.len())?;
-
-        let lanes = lanes(token);
-        let panels = n.div_ceil(lanes);
-        let panel_words = panel::panel_words(width, k, lanes);
-        let mut words = Lines::zeroed::<u32>(panels * panel_words);
-        let mut code_sums = Lines::zeroed::<i32>(panels * lanes);
-        let mut codes = vec![0; k];
-        let row_bytes = width.row_bytes(k);
-        for (row, bytes) in packed.chunks_exact(row_bytes).enumerate() {
-            pack::unpack_row(width, bytes, &mut codes);
-            let panel = &mut words.of_mut::<u32>()[row / lanes * panel_words..][..panel_words];
-            panel::fill_lane(width, &codes, panel, lanes, row % lanes);
-            // Wraps only where [`Matrix::supports`] denies integer products.
-            code_sums.of_mut::<i32>()[row] =
-                codes.iter().fold(0_i32, |sum, &code| sum.wrapping_add(i32::from(code)));
-        }
-
-        let mut padded_scale = Lines::zeroed::<f32>(panels * lanes);
-        padded_scale.of_mut::<f32>()[..n].copy_from_slice(scale);
-        let mut centred_offset = Lines::zeroed::<f32>(panels * lanes);
-        let middle = width.middle() as f32;
-        for ((centred, &scale), &offset) in
-            centred_offset.of_mut::<f32>().iter_mut().zip(scale).zip(offset)
-        {
-            *centred = offset + scale * middle;
-        }
-        Ok(Matrix {
-            token,
-            out_features: n,
-            in_features: k,
-            storage: Storage::Codes(width, words),
-            scale: padded_scale,
-            centred_offset,
-            code_sums,
-        })
+        builder.place_codes(width, packed);
+        builder.finish(scale, offset)
     }
 
     /// A matrix of floats, `w` row-major `[n, k]`.
@@ -101,7 +71,10 @@ impl Matrix {
     /// # Errors
     /// When the instruction set is not available, the matrix is empty or too large, or `w` has not `n * k` elements.
     pub fn from_f32(isa: Isa, n: usize, k: usize, w: &[f32]) -> Result<Matrix, MatrixError> {
-        Matrix::from_floats(isa, n, k, w, Storage::F32)
+        let mut builder = MatrixBuilder::f32(isa, n, k)?;
+        check_length("weights", n * k, w.len())?;
+        builder.place_floats(w, |weight| weight);
+        builder.finish(&[], &[])
     }
 
     /// A matrix of half-precision floats, `w` row-major `[n, k]`; it stays at 16 bit in memory.
@@ -109,39 +82,10 @@ impl Matrix {
     /// # Errors
     /// As [`Matrix::from_f32`].
     pub fn from_f16(isa: Isa, n: usize, k: usize, w: &[f16]) -> Result<Matrix, MatrixError> {
-        Matrix::from_floats(isa, n, k, w, Storage::F16)
-    }
-
-    fn from_floats<T: bytemuck::Pod>(
-        isa: Isa,
-        n: usize,
-        k: usize,
-        w: &[T],
-        storage: impl FnOnce(Lines) -> Storage,
-    ) -> Result<Matrix, MatrixError> {
-        let token = isa.require()?;
-        let count = check_shape(n, k)?;
-        check_length("weights", count, w.len())?;
-        let lanes = lanes(token);
-        let mut panels = Lines::zeroed::<T>(n.div_ceil(lanes) * k * lanes);
-        for (panel, rows) in
-            panels.of_mut::<T>().chunks_exact_mut(k * lanes).zip(w.chunks(k * lanes))
-        {
-            for (lane, row) in rows.chunks_exact(k).enumerate() {
-                for (k, &weight) in row.iter().enumerate() {
-                    panel[k * lanes + lane] = weight;
-                }
-            }
-        }
-        Ok(Matrix {
-            token,
-            out_features: n,
-            in_features: k,
-            storage: storage(panels),
-            scale: Lines::default(),
-            centred_offset: Lines::default(),
-            code_sums: Lines::default(),
-        })
+        let mut builder = MatrixBuilder::f16(isa, n, k)?;
+        check_length("weights", n * k, w.len())?;
+        builder.place_floats(w, |weight| weight);
+        builder.finish(&[], &[])
     }
 
     /// Number of output features, `N`.

@@ -1,6 +1,7 @@
 //! Aligned memory: the storage of matrices, and buffers that a thread keeps from call to call.
 
 use std::cell::Cell;
+use std::collections::TryReserveError;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -21,9 +22,19 @@ impl Lines {
         lines
     }
 
-    /// At least so much memory; what is added is zero.
+    /// No memory yet, but room for `count` elements of `T`, up to which [`grow`](Self::grow) does not allocate.
+    ///
+    /// # Errors
+    /// When the system does not have the memory.
+    pub(crate) fn with_room<T: Pod>(count: usize) -> Result<Lines, TryReserveError> {
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(lines_of::<T>(count))?;
+        Ok(Lines(lines))
+    }
+
+    /// Makes it at least `count` elements long; what is added is zero.
     pub(crate) fn grow<T: Pod>(&mut self, count: usize) {
-        let needed = (count * size_of::<T>()).div_ceil(size_of::<Line>());
+        let needed = lines_of::<T>(count);
         if self.0.len() < needed {
             self.0.resize(needed, Line::zeroed());
         }
@@ -43,6 +54,11 @@ impl Lines {
     pub(crate) fn of_mut<T: Pod>(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut self.0)
     }
+}
+
+/// Lines that `count` elements of `T` take.
+fn lines_of<T: Pod>(count: usize) -> usize {
+    (count * size_of::<T>()).div_ceil(size_of::<Line>())
 }
 
 /// What a buffer is for; a thread keeps one of each.

@@ -61,7 +61,8 @@ impl Activations {
     pub fn pack(&mut self, pool: &Pool, arithmetic: Arithmetic, rows: &Rows<'_>) {
         let token = pool.token();
         let (count, columns) = (rows.count(), rows.columns());
-        let (tile_rows, per_row) = dispatch!(token, simd => shape(simd, arithmetic, columns));
+        let (tile_rows, per_row, row_step) =
+            dispatch!(token, simd => shape(simd, arithmetic, columns));
         assert!(tile_rows > 0, "{} has no products in {arithmetic:?}", pool.isa());
         self.packed_for = Some((token, arithmetic));
         self.columns = columns;
@@ -70,8 +71,9 @@ impl Activations {
         if count == 0 || columns == 0 {
             return;
         }
-        self.packed.grow::<u32>(count * per_row);
-        let packed = &mut self.packed.of_mut::<u32>()[..count * per_row];
+        let length = count.next_multiple_of(row_step) * per_row;
+        self.packed.grow::<u32>(length);
+        let packed = &mut self.packed.of_mut::<u32>()[..length];
         let grids = &mut self.rows;
         pool.for_each_chunk_pair(
             packed,
@@ -79,7 +81,8 @@ impl Activations {
             grids,
             tile_rows,
             |tile, packed, grids| {
-                let task = Pack { arithmetic, rows, first: tile * tile_rows, packed, grids };
+                let task =
+                    Pack { arithmetic, rows, first: tile * tile_rows, per_row, packed, grids };
                 dispatch!(token, simd => simd.vectorize(task));
             },
         );
@@ -121,14 +124,14 @@ impl Activations {
                 self.packed_for
             );
         };
-        let (tile_rows, per_row) =
+        let (tile_rows, per_row, row_step) =
             dispatch!(token, simd => shape(simd, Arithmetic::Int8, self.columns));
         let step = dispatch!(token, simd => int8_step(simd));
         let bytes: &[i8] = bytemuck::cast_slice(self.words());
         let mut codes = Vec::with_capacity(self.rows() * self.columns);
         for row in 0..self.rows() {
             let first = row / tile_rows * tile_rows;
-            let rows = tile_rows.min(self.rows() - first);
+            let rows = tile_rows.min((self.rows() - first).next_multiple_of(row_step));
             let tile = &bytes[first * per_row * 4..];
             codes.extend(
                 (0..self.columns).map(|column| {
@@ -142,12 +145,12 @@ impl Activations {
     }
 }
 
-/// Rows of a tile, and words of a row.
-fn shape<S: Simd>(_: S, arithmetic: Arithmetic, columns: usize) -> (usize, usize) {
+/// Rows of a tile, words of a row, and what the number of rows is rounded up to.
+fn shape<S: Simd>(_: S, arithmetic: Arithmetic, columns: usize) -> (usize, usize, usize) {
     match arithmetic {
-        Arithmetic::F32 => (S::F32_ROWS, columns),
-        Arithmetic::Half => (S::HALF_ROWS, columns.div_ceil(HALF_STEP) * HALF_STEP / 2),
-        Arithmetic::Int8 => (S::INT8_ROWS, int8_words::<S>(columns)),
+        Arithmetic::F32 => (S::F32_ROWS, columns, 1),
+        Arithmetic::Half => (S::HALF_ROWS, columns.next_multiple_of(HALF_STEP) / 2, S::ROW_STEP),
+        Arithmetic::Int8 => (S::INT8_ROWS, int8_words::<S>(columns), S::ROW_STEP),
     }
 }
 
@@ -169,6 +172,7 @@ struct Pack<'a> {
     arithmetic: Arithmetic,
     rows: &'a Rows<'a>,
     first: usize,
+    per_row: usize,
     packed: &'a mut [u32],
     grids: &'a mut [RowGrid],
 }
@@ -190,7 +194,7 @@ impl Pack<'_> {
     /// `[column][row]`.
     #[inline(always)]
     fn singles(self) {
-        let (count, columns) = (self.grids.len(), self.rows.columns());
+        let (count, columns) = (self.packed.len() / self.per_row, self.rows.columns());
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
         let packed: &mut [f32] = bytemuck::cast_slice_mut(self.packed);
@@ -204,7 +208,7 @@ impl Pack<'_> {
     /// `[column / HALF_STEP][row][HALF_STEP]`.
     #[inline(always)]
     fn halves(self) {
-        let (count, columns) = (self.grids.len(), self.rows.columns());
+        let (count, columns) = (self.packed.len() / self.per_row, self.rows.columns());
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
         let mut rounded = Buffer::take(Slot::RowCodes);
@@ -224,7 +228,7 @@ impl Pack<'_> {
     /// `[column / INT8_STEP][row][INT8_STEP]`.
     #[inline(always)]
     fn codes<S: Simd>(self) {
-        let (count, columns) = (self.grids.len(), self.rows.columns());
+        let (count, columns) = (self.packed.len() / self.per_row, self.rows.columns());
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
         let mut codes = Buffer::take(Slot::RowCodes);

@@ -10,9 +10,10 @@ pub(crate) const LEAST_SCALE: f32 = 1e-37;
 #[inline(always)]
 pub(super) fn quantize(row: &[f32], codes: &mut [i8]) -> RowGrid {
     let extremes = Extremes::of(row);
+    // Either is NaN where the row holds one; infinities show in the range.
     let (low, high) = (extremes.low.min(0.0), extremes.high.max(0.0));
     let range = high - low;
-    if !extremes.finite || !range.is_finite() {
+    if extremes.low.is_nan() || extremes.high.is_nan() || !range.is_finite() {
         codes.fill(0);
         return RowGrid { scale: f32::NAN, ..RowGrid::default() };
     }

@@ -243,9 +243,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const INT8_STEP: usize = 4;
     /// Most rows of a tile of bfloat16 activations; zero where the instruction set multiplies none.
     const HALF_ROWS: usize = 0;
+    /// Rows of the left operands and sums of integer and bfloat16 products are stored in multiples of this: what the rows
+    /// beyond the last hold is multiplied, and means nothing.
+    const ROW_STEP: usize = 1;
 
     /// Runs a task in a function compiled for this instruction set.
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output;
+
+    /// Before the first call of [`Simd::int8_tiles`] or [`Simd::half_tiles`] in a task.
+    #[inline(always)]
+    fn begin_tiles(self) {}
+
+    /// After the last one.
+    #[inline(always)]
+    fn end_tiles(self) {}
 
     /// [`panel::expand_f32`](crate::pack::panel::expand_f32) for the lanes of this instruction set.
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]);
@@ -279,7 +290,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// `sums[r][n] (+)= sum_k left[r][k] * right[k][n]`, signed bytes on the left, unsigned codes on the right.
     ///
-    /// `left` is `[ceil(depth / INT8_STEP)][rows][INT8_STEP]` bytes, `right` as [`Simd::expand_int8`] writes it, `sums`
+    /// `rows` is 1 to `INT8_ROWS`, a multiple of `ROW_STEP`; `left` is `[ceil(depth / INT8_STEP)][rows][INT8_STEP]` bytes, `right` as [`Simd::expand_int8`] writes it, `sums`
     /// `[rows][LANES]`; `start` overwrites `sums`. Exact modulo 2^32 for codes below `width.levels()`.
     fn int8_tile(
         self,

@@ -27,6 +27,9 @@ pub(super) trait Product: Sync {
     /// Most rows of a register tile.
     fn tile_rows<S: Simd>() -> usize;
 
+    /// What the number of rows is rounded up to in the left operand and the sums.
+    fn row_step<S: Simd>() -> usize;
+
     /// Input features.
     fn depth(&self) -> usize;
 
@@ -109,11 +112,13 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
         let Task { product, finish, tile } = self;
         let depth = product.depth();
         let per_row = product.left_len::<S>(depth);
-        let packed = &product.left()[tile.first_row * per_row..][..tile.rows * per_row];
+        let rows = tile.rows.next_multiple_of(P::row_step::<S>());
+        let packed = &product.left()[tile.first_row * per_row..][..rows * per_row];
         let panel = tile.first_column / S::LANES;
         let mut right = Buffer::take(Slot::Right);
         let mut sums = Buffer::take(Slot::Sums);
-        let sums = sums.get::<P::Sum>(tile.rows * S::LANES);
+        let sums = sums.get::<P::Sum>(rows * S::LANES);
+        simd.begin_tiles();
         for start in (0..depth).step_by(P::BLOCK) {
             let end = depth.min(start + P::BLOCK);
             let right = product.expand_right(simd, panel, start..end, &mut right);
@@ -126,6 +131,7 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
             };
             product.multiply(simd, left, right, sums, start == 0);
         }
-        finish.finish::<S>(sums, tile);
+        simd.end_tiles();
+        finish.finish::<S>(&sums[..tile.rows * S::LANES], tile);
     }
 }

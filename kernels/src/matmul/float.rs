@@ -43,6 +43,10 @@ impl Product for FloatProduct<'_> {
         S::F32_ROWS
     }
 
+    fn row_step<S: Simd>() -> usize {
+        1
+    }
+
     fn depth(&self) -> usize {
         self.w.in_features()
     }

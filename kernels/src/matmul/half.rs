@@ -46,6 +46,10 @@ impl Product for HalfProduct<'_> {
         S::HALF_ROWS
     }
 
+    fn row_step<S: Simd>() -> usize {
+        S::ROW_STEP
+    }
+
     fn depth(&self) -> usize {
         self.depth
     }

@@ -69,6 +69,10 @@ impl Product for IntegerProduct<'_> {
         S::INT8_ROWS
     }
 
+    fn row_step<S: Simd>() -> usize {
+        S::ROW_STEP
+    }
+
     fn depth(&self) -> usize {
         self.depth
     }

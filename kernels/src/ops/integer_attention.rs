@@ -33,6 +33,9 @@ const QUERY_ROWS: usize = 32;
 /// What keys and values are stored above, and probabilities below.
 const MIDDLE: i32 = 128;
 
+/// Four signed bytes, stored above the middle, differ from themselves in these bits.
+const ABOVE_MIDDLE: u32 = 0x8080_8080;
+
 /// [`attention`](super::attention) with queries, keys, values and probabilities rounded to 8 bit.
 ///
 /// `qkv` is `[batch, tokens, 3, heads, head_dim]`, `out` `[batch, tokens, heads * head_dim]`. A number which is not finite makes the
@@ -97,7 +100,7 @@ impl Head<'_> {
         let (key_panels, value_panels) = (tokens.div_ceil(LANES), dim.div_ceil(LANES));
         let query_words = int8_words::<S>(dim);
         let mut queries = Buffer::take(Slot::Queries);
-        let queries = queries.get::<u32>(tokens * query_words);
+        let queries = queries.get::<u32>(tokens.next_multiple_of(S::ROW_STEP) * query_words);
         let mut query_grids = Buffer::take(Slot::QueryGrids);
         let query_grids = query_grids.get::<QueryGrid>(tokens);
         self.pack_queries::<S>(queries, query_grids);
@@ -137,8 +140,10 @@ impl Head<'_> {
         let sums = sums.get::<i32>(most_rows * LANES);
         let factor = std::f32::consts::LOG2_E / (dim as f32).sqrt();
 
+        simd.begin_tiles();
         for first in (0..tokens).step_by(most_rows) {
-            let rows = most_rows.min(tokens - first);
+            let queried = most_rows.min(tokens - first);
+            let rows = queried.next_multiple_of(S::ROW_STEP);
             let scores = &mut scores[..key_panels * rows * LANES];
             let left =
                 left_block::<S>(&queries[first * query_words..][..rows * query_words], query_words);
@@ -147,7 +152,7 @@ impl Head<'_> {
             {
                 simd.int8_tiles(Width::Eight, left, keys, scores, true);
             }
-            let grids = &query_grids[first..first + rows];
+            let grids = &query_grids[first..first + queried];
             let probabilities = &mut probabilities[..rows * probability_words];
             let tiles = probabilities.chunks_mut(S::INT8_ROWS * probability_words);
             let tile_grids = grids.chunks(S::INT8_ROWS);
@@ -165,11 +170,12 @@ impl Head<'_> {
                         );
                     }
                     row[tokens..].fill(f32::NEG_INFINITY);
-                    totals[query] = exponentials::<S>(row, grid.scale * factor, codes);
+                    totals[query] = exponentials::<S, LANES>(row, grid.scale * factor, codes);
                     codes[tokens..].fill(0);
                     let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
-                    let words = &codes[..4 * probability_words];
-                    spread(words, grids.len(), index, S::INT8_STEP, packed);
+                    let (words, rows) =
+                        (&codes[..4 * probability_words], packed.len() / 4 / probability_words);
+                    spread(words, rows, index, S::INT8_STEP, packed);
                 }
             }
             let left = left_block::<S>(probabilities, probability_words);
@@ -179,7 +185,7 @@ impl Head<'_> {
             for (panel, values) in values.chunks_exact(value_words).enumerate() {
                 simd.int8_tiles(Width::Eight, left, values, sums, true);
                 let (sums, _) = sums.as_chunks::<LANES>();
-                for (query, sums) in sums.iter().enumerate() {
+                for (query, sums) in sums.iter().take(queried).enumerate() {
                     let row_factor =
                         1.0 / totals[query] as f32 + (0.0 * grids[query].scale + poison);
                     let shift = MIDDLE.wrapping_mul(totals[query]);
@@ -195,20 +201,21 @@ impl Head<'_> {
                 }
             }
         }
+        simd.end_tiles();
     }
 
     /// Rounds the queries and packs them as a left operand.
     #[inline(always)]
     fn pack_queries<S: Simd>(&self, words: &mut [u32], grids: &mut [QueryGrid]) {
-        let (tokens, dim) = (self.tile.rows, self.tile.columns);
+        let dim = self.tile.columns;
         let per_row = int8_words::<S>(dim);
         let mut codes = Buffer::take(Slot::RowCodes);
         let codes = codes.get::<i8>(4 * per_row);
         codes[dim..].fill(0);
         let tiles = words.chunks_mut(S::INT8_ROWS * per_row);
         for (tile, (packed, grids)) in tiles.zip(grids.chunks_mut(S::INT8_ROWS)).enumerate() {
+            let rows = packed.len() / per_row;
             let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
-            let rows = grids.len();
             for (index, grid) in grids.iter_mut().enumerate() {
                 let token = tile * S::INT8_ROWS + index;
                 let query = &self.queries[token * self.stride..][..dim];
@@ -217,7 +224,6 @@ impl Head<'_> {
                 spread(codes, rows, index, S::INT8_STEP, packed);
             }
         }
-        debug_assert_eq!(words.len(), tokens * per_row);
     }
 
     /// Rounds the keys and packs them as the right operand of scores: one token per lane.
@@ -241,9 +247,9 @@ impl Head<'_> {
                 for (token, row) in rows.by_ref().take(LANES) {
                     let lane = token % LANES;
                     scales[lane] = round_row(row, &mut codes[..dim]);
-                    let (groups, _) = codes.as_chunks::<4>();
+                    let groups: &[u32] = bytemuck::cast_slice(codes);
                     for (group, words) in groups.iter().zip(words.chunks_exact_mut(LANES)) {
-                        words[lane] = u32::from_le_bytes(group.map(above_middle));
+                        words[lane] = ABOVE_MIDDLE ^ u32::from_le(*group);
                     }
                 }
             });
@@ -353,12 +359,6 @@ fn round_row(row: &[f32], codes: &mut [i8]) -> f32 {
     scale
 }
 
-/// A signed byte, stored above the middle.
-#[inline(always)]
-fn above_middle(code: i8) -> u8 {
-    code as u8 ^ 0x80
-}
-
 /// Scores of one query and a panel of keys, up to the scale of the query.
 #[inline(always)]
 fn scale_scores<const LANES: usize>(sums: &[i32], query_sum: i32, scales: &[f32], out: &mut [f32]) {
@@ -372,23 +372,27 @@ fn scale_scores<const LANES: usize>(sums: &[i32], query_sum: i32, scales: &[f32]
 ///
 /// `2^x = 2^n 2^r` with `|r| <= 1/2`, `2^r` a polynomial with a relative error of 7.5e-5, a fiftieth of a code; 0 below `2^-20`.
 #[inline(always)]
-fn exponentials<S: Simd>(scores: &[f32], factor: f32, codes: &mut [i8]) -> i32 {
+fn exponentials<S: Simd, const LANES: usize>(scores: &[f32], factor: f32, codes: &mut [i8]) -> i32 {
     const LEAST: f32 = -20.0;
     let largest = maximum(scores);
-    let mut total = 0_i32;
-    for (code, &score) in codes.iter_mut().zip(scores) {
-        let x = (score - largest) * factor;
-        // NaN as well: minus infinity times zero.
-        let x = if x > LEAST { x } else { LEAST };
-        let shifted = x + ROUNDER;
-        let r = x - (shifted - ROUNDER);
-        let p = mul_add::<S>(r, 14.068_853, 61.866_03);
-        let p = mul_add::<S>(p, r, 176.781_56);
-        let p = mul_add::<S>(p, r, 254.981_64);
-        let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
-        let probability = round(power);
-        total += probability;
-        *code = (probability - MIDDLE) as i8;
+    let (scores, _) = scores.as_chunks::<LANES>();
+    let (codes, _) = codes.as_chunks_mut::<LANES>();
+    let mut totals = [0; LANES];
+    for (codes, scores) in codes.iter_mut().zip(scores) {
+        for lane in 0..LANES {
+            let x = (scores[lane] - largest) * factor;
+            // NaN as well: minus infinity times zero.
+            let x = if x > LEAST { x } else { LEAST };
+            let shifted = x + ROUNDER;
+            let r = x - (shifted - ROUNDER);
+            let p = mul_add::<S>(r, 14.068_853, 61.866_03);
+            let p = mul_add::<S>(p, r, 176.781_56);
+            let p = mul_add::<S>(p, r, 254.981_64);
+            let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+            let probability = round(power);
+            totals[lane] += probability;
+            codes[lane] = (probability - MIDDLE) as i8;
+        }
     }
-    total
+    totals.iter().sum()
 }

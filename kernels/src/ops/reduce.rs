@@ -28,77 +28,44 @@ pub(crate) fn sum_map<T: Copy>(values: &[T], map: impl Fn(T) -> f32) -> f32 {
 /// Smallest and largest element of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extremes {
-    /// NaN is skipped; infinity for an empty row.
+    /// NaN where a negative NaN is.
     pub(crate) low: f32,
-    /// NaN is skipped; minus infinity for an empty row.
+    /// NaN where a positive NaN is.
     pub(crate) high: f32,
-    /// Whether no element is infinite or NaN.
-    pub(crate) finite: bool,
 }
 
 impl Extremes {
-    /// Of the elements of a row.
+    /// Of the elements of a row; the largest and the smallest NaN of an empty one.
     #[inline(always)]
     pub(crate) fn of(values: &[f32]) -> Extremes {
-        let mut low = [f32::INFINITY; LANES];
-        let mut high = [f32::NEG_INFINITY; LANES];
-        let mut take = |lane: usize, value: f32| {
-            low[lane] = smaller(low[lane], value);
-            high[lane] = larger(high[lane], value);
-        };
-        let (chunks, rest) = values.as_chunks::<LANES>();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                take(lane, chunk[lane]);
-            }
-        }
-        for (lane, &value) in rest.iter().enumerate() {
-            take(lane, value);
-        }
-        Extremes {
-            low: fold(low, smaller),
-            high: fold(high, larger),
-            finite: largest_magnitude(values) < f32::INFINITY,
-        }
+        let (low, high) = values.iter().fold((i32::MAX, i32::MIN), |(low, high), value| {
+            let value = ordered(value.to_bits());
+            (low.min(value), high.max(value))
+        });
+        let number = |ordered_bits: i32| f32::from_bits(ordered(ordered_bits as u32) as u32);
+        Extremes { low: number(low), high: number(high) }
     }
 }
 
-/// The largest element; NaN is skipped, and the maximum of nothing is minus infinity.
+/// The largest element; NaN where a positive NaN is or nothing.
 #[inline(always)]
 pub(crate) fn maximum(values: &[f32]) -> f32 {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] = larger(lanes[lane], chunk[lane]);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane = larger(*lane, value);
-    }
-    fold(lanes, larger)
+    Extremes::of(values).high
 }
 
 /// The largest magnitude; NaN or infinity where an element is.
 #[inline(always)]
 pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
-    // Bits order like magnitudes and put NaN above infinity; the maximum of integers needs no order of its own.
-    f32::from_bits(values.iter().fold(0, |largest, value| largest.max(magnitude(*value))))
+    let bits = values.iter().fold(0, |bits, value| u32::max(bits, value.to_bits() & 0x7fff_ffff));
+    f32::from_bits(bits)
 }
 
+/// The bits of a float as an integer that orders as floats do, NaN beyond the infinities of its sign; its own inverse. Integers
+/// have a maximum that may be taken in any order, so the compiler may use all lanes.
 #[inline(always)]
-fn magnitude(value: f32) -> u32 {
-    value.to_bits() & 0x7fff_ffff
-}
-
-#[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
-}
-
-#[inline(always)]
-fn smaller(a: f32, b: f32) -> f32 {
-    if b < a { b } else { a }
+fn ordered(bits: u32) -> i32 {
+    let bits = bits as i32;
+    bits ^ ((bits >> 31) as u32 >> 1) as i32
 }
 
 /// Folds the lanes by halves.

@@ -16,6 +16,7 @@
 
 mod eight;
 mod four;
+pub(crate) mod lane;
 pub(crate) mod panel;
 mod ternary;
 #[cfg(test)]
@@ -81,15 +82,20 @@ pub fn validate(width: Width, rows: usize, cols: usize, packed: &[u8]) -> Result
     if row_bytes == 0 {
         return Ok(());
     }
-    for (row, bytes) in packed.chunks_exact(row_bytes).enumerate() {
-        if width == Width::Ternary
-            && let Some(index) = bytes.iter().position(|&byte| !ternary::is_used(byte))
-        {
-            return Err(PackError::UnusedByte { row, index, byte: bytes[index] });
-        }
-        if !padding_is_zero(width, cols, bytes[row_bytes - 1]) {
-            return Err(PackError::Padding { row });
-        }
+    // Every byte is asked about, without an early exit: such a loop is compiled to vector instructions.
+    let unused =
+        |bytes: &[u8]| bytes.iter().fold(false, |any, &byte| any | !ternary::is_used(byte));
+    if width == Width::Ternary && unused(packed) {
+        let at = packed.iter().position(|&byte| !ternary::is_used(byte)).unwrap_or(0);
+        return Err(PackError::UnusedByte {
+            row: at / row_bytes,
+            index: at % row_bytes,
+            byte: packed[at],
+        });
+    }
+    let mut last_bytes = packed.iter().skip(row_bytes - 1).step_by(row_bytes);
+    if let Some(row) = last_bytes.position(|&byte| !padding_is_zero(width, cols, byte)) {
+        return Err(PackError::Padding { row });
     }
     Ok(())
 }
@@ -145,7 +151,7 @@ fn groups<const GROUP: usize>(codes: &[u8]) -> impl Iterator<Item = [u8; GROUP]>
 }
 
 /// Reads one row of valid packed bytes; `codes.len()` codes are written.
-pub(crate) fn unpack_row(width: Width, packed: &[u8], codes: &mut [u8]) {
+fn unpack_row(width: Width, packed: &[u8], codes: &mut [u8]) {
     match width {
         Width::Ternary => unpack_groups(packed, codes, ternary::decode),
         Width::Two => unpack_groups(packed, codes, two::decode),

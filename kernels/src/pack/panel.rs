@@ -43,26 +43,6 @@ pub(crate) const fn panel_words(width: Width, depth: usize, lanes: usize) -> usi
     depth.div_ceil(group_depth(width)) * group_words(width) * lanes
 }
 
-/// Writes the codes of one channel into its lane of a zeroed panel.
-pub(crate) fn fill_lane(width: Width, codes: &[u8], panel: &mut [u32], lanes: usize, lane: usize) {
-    let stride = group_words(width) * lanes;
-    for (codes, words) in codes.chunks(group_depth(width)).zip(panel.chunks_exact_mut(stride)) {
-        for (k, &code) in codes.iter().enumerate() {
-            let (byte, step) = (8 * (k % 4), k / 4);
-            let code = u32::from(code);
-            match width {
-                Width::Ternary | Width::Two => words[lane] |= code << (byte + 2 * step),
-                Width::Three => {
-                    words[step / 4 * lanes + lane] |= (code & 3) << (byte + 2 * (step % 4));
-                    words[2 * lanes + lane] |= (code >> 2) << (byte + step);
-                }
-                Width::Four => words[lane] |= code << (byte + 4 * step),
-                Width::Eight => words[lane] |= code << byte,
-            }
-        }
-    }
-}
-
 /// Keeps the compiler from vectorising a loop across groups, with gathers and scatters, once it has unrolled the lanes.
 #[inline(always)]
 fn one_group_at_a_time() {

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{pack, panel, ternary, unpack, validate};
+use super::{lane, pack, panel, ternary, unpack, validate};
 use crate::{PackError, Width};
 
 /// All sequences of `count` codes below `levels`.
@@ -128,6 +128,27 @@ fn shapes_without_codes_have_no_bytes() {
     }
 }
 
+/// Places the codes of one channel in its zeroed lane one at a time, where `panel.rs` says that they lie.
+fn place_each(width: Width, codes: &[u8], panel: &mut [u32], lanes: usize, lane: usize) {
+    let stride = panel::group_words(width) * lanes;
+    let depth = panel::group_depth(width);
+    for (codes, words) in codes.chunks(depth).zip(panel.chunks_exact_mut(stride)) {
+        for (k, &code) in codes.iter().enumerate() {
+            let (byte, step) = (8 * (k % 4), k / 4);
+            let code = u32::from(code);
+            match width {
+                Width::Ternary | Width::Two => words[lane] |= code << (byte + 2 * step),
+                Width::Three => {
+                    words[step / 4 * lanes + lane] |= (code & 3) << (byte + 2 * (step % 4));
+                    words[2 * lanes + lane] |= (code >> 2) << (byte + step);
+                }
+                Width::Four => words[lane] |= code << (byte + 4 * step),
+                Width::Eight => words[lane] |= code << byte,
+            }
+        }
+    }
+}
+
 /// A width, a shape and its codes.
 fn matrices() -> impl Strategy<Value = (Width, usize, usize, Vec<u8>)> {
     (0..Width::ALL.len(), 1..6_usize, 1..70_usize).prop_flat_map(|(width, rows, cols)| {
@@ -160,12 +181,41 @@ proptest! {
     }
 
     #[test]
+    fn lanes_are_what_placing_code_by_code_makes(
+        width in 0..Width::ALL.len(),
+        cols in prop_oneof![1..100_usize, 1000..5000_usize],
+        lanes in prop_oneof![Just(8_usize), Just(16), Just(32)],
+        lane in any::<prop::sample::Index>(),
+        seed: u32,
+    ) {
+        let width = Width::ALL[width];
+        let lane = lane.index(lanes);
+        let mut state = seed;
+        let codes: Vec<u8> = (0..cols)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((state >> 16) % width.levels()) as u8
+            })
+            .collect();
+        let packed = pack(width, 1, cols, &codes).unwrap();
+        // Neither the other lanes nor what was there before may matter.
+        let mut words = vec![0xdead_beef; panel::panel_words(width, cols, lanes)];
+        let mut expected = words.clone();
+        expected.iter_mut().skip(lane).step_by(lanes).for_each(|word| *word = 0);
+        place_each(width, &codes, &mut expected, lanes, lane);
+        let sum = lane::fill(width, &packed, &mut words, lanes, lane);
+        prop_assert_eq!(words, expected);
+        prop_assert_eq!(sum, codes.iter().map(|&code| i32::from(code)).sum::<i32>());
+    }
+
+    #[test]
     fn panels_expand_to_the_codes((width, rows, cols, codes) in matrices()) {
         const LANES: usize = 8;
         let depth = cols.next_multiple_of(panel::DEPTH_STEP);
         let mut words = vec![0; panel::panel_words(width, cols, LANES)];
-        for (lane, codes) in codes.chunks(cols).enumerate() {
-            panel::fill_lane(width, codes, &mut words, LANES, lane);
+        let packed = pack(width, rows, cols, &codes).unwrap();
+        for (lane, bytes) in packed.chunks(width.row_bytes(cols)).enumerate() {
+            lane::fill(width, bytes, &mut words, LANES, lane);
         }
         let mut floats = vec![0.0; depth * LANES];
         panel::expand_f32::<LANES>(width, &words, &mut floats);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Output, ReportArgs};
 use crate::format::manifest::RECIPE_TOML;
-use crate::format::{Container, Encoding, Manifest, TensorEntry, size_bound};
+use crate::format::{Encoding, Manifest, TensorEntry, size_bound};
 use crate::model::config::{Role, VitConfig};
 use crate::model::{LayerKernels, Model};
 
@@ -64,9 +64,7 @@ impl Row<'_> {
 /// When the file is unreadable or damaged.
 pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    let container = Container::open(&args.model)?;
-    let model = Model::from_container(&container).map_err(|error| error.at_path(&args.model))?;
-    drop(container);
+    let model = Model::open(&args.model)?;
     let manifest = model.manifest();
     if args.recipe {
         return recipe(args, &output, manifest);

@@ -29,9 +29,10 @@ pub const MAX_PAIRS: usize = 256;
 pub const MAX_METADATA_PAIRS: usize = 64;
 /// Most extension records that a later minor version may put behind the manifest.
 pub const MAX_EXTENSIONS: usize = 64;
-/// What reading a file may allocate beyond the file's own length: the encoded manifest, its decoded
-/// form (a string of one byte becomes a 24-byte header and an allocation), the index of tensor names and
-/// the tensor set that the configuration demands.
+/// What reading a file may allocate beyond what is made of its data ([`Container`](super::Container): the
+/// file's own length, [`Model`](crate::Model): its resident bytes): the encoded manifest, its decoded form
+/// (a string of one byte becomes a 24-byte header and an allocation), the index of tensor names, the tensor
+/// set that the configuration demands, and the piece of a tensor that is being read.
 pub const MAX_READER_OVERHEAD_BYTES: u64 = 16 << 20;
 
 /// Largest image side, in pixels.

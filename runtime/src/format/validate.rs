@@ -32,24 +32,33 @@ pub(super) fn manifest(manifest: &Manifest, data_len: u64) -> Result<(), Error> 
 }
 
 /// Checks the data of one tensor of a manifest that [`manifest`] accepted.
-pub(super) fn values(entry: &TensorEntry, bytes: &[u8]) -> Result<(), Error> {
-    let found = crc32fast::hash(bytes);
-    let result = if found == entry.crc32 {
-        match entry.encoding {
-            Encoding::F32 => singles(entry, bytes),
-            Encoding::F16 => halves(entry, bytes),
-            Encoding::Codes(width) => codes(entry, width.into(), bytes),
-        }
-    } else {
-        Err(Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "the checksum does not match: expected {:08x}, found {found:08x}; the file is damaged",
-                entry.crc32
-            ),
-        ))
-    };
-    result.map_err(|error| error.at_tensor(&entry.name))
+pub(super) fn tensor(entry: &TensorEntry, bytes: &[u8]) -> Result<(), Error> {
+    checksum(entry, crc32fast::hash(bytes))
+        .and_then(|()| values(entry, 0, bytes))
+        .map_err(|error| error.at_tensor(&entry.name))
+}
+
+/// Compares the checksum `found` of a tensor's data with the one stated.
+pub(super) fn checksum(entry: &TensorEntry, found: u32) -> Result<(), Error> {
+    if found == entry.crc32 {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "the checksum does not match: expected {:08x}, found {found:08x}; the file is damaged",
+            entry.crc32
+        ),
+    ))
+}
+
+/// Checks `bytes`, whole values or whole rows of codes, which stand behind the first `before` bytes of the tensor.
+pub(super) fn values(entry: &TensorEntry, before: u64, bytes: &[u8]) -> Result<(), Error> {
+    match entry.encoding {
+        Encoding::F32 => singles(entry, before, bytes),
+        Encoding::F16 => halves(entry, before, bytes),
+        Encoding::Codes(width) => codes(entry, width.into(), before, bytes),
+    }
 }
 
 /// Length in bytes of a tensor, from its shape and encoding; [`None`] when it overflows.
@@ -289,29 +298,30 @@ fn layout(tensors: &[TensorEntry], data_len: u64) -> Result<(), Error> {
 }
 
 /// Checks that all values are finite, and that none of a scale's is negative.
-fn singles(entry: &TensorEntry, bytes: &[u8]) -> Result<(), Error> {
+fn singles(entry: &TensorEntry, before: u64, bytes: &[u8]) -> Result<(), Error> {
     let is_scale = entry.name.ends_with(SCALE);
     let is_bad = |value: f32| !value.is_finite() || (is_scale && value < 0.0);
-    match first(bytes, |value| is_bad(f32::from_le_bytes(value))) {
+    match first(before, bytes, |value| is_bad(f32::from_le_bytes(value))) {
         Some((at, value)) => Err(bad_value(at, f32::from_le_bytes(value))),
         None => Ok(()),
     }
 }
 
 /// As [`singles`], of binary16.
-fn halves(entry: &TensorEntry, bytes: &[u8]) -> Result<(), Error> {
+fn halves(entry: &TensorEntry, before: u64, bytes: &[u8]) -> Result<(), Error> {
     let is_scale = entry.name.ends_with(SCALE);
     let is_bad = |value: f16| !value.is_finite() || (is_scale && value < f16::ZERO);
-    match first(bytes, |value| is_bad(f16::from_le_bytes(value))) {
+    match first(before, bytes, |value| is_bad(f16::from_le_bytes(value))) {
         Some((at, value)) => Err(bad_value(at, f16::from_le_bytes(value).to_f32())),
         None => Ok(()),
     }
 }
 
-/// Index and bytes of the first value of `N` bytes for which `is_bad` holds.
+/// Index in the tensor and bytes of the first value of `N` bytes for which `is_bad` holds.
 ///
 /// A block at a time is looked through without an early exit, which the compiler can vectorise.
 fn first<const N: usize>(
+    before: u64,
     bytes: &[u8],
     is_bad: impl Fn([u8; N]) -> bool,
 ) -> Option<(usize, [u8; N])> {
@@ -321,7 +331,8 @@ fn first<const N: usize>(
         .enumerate()
         .find(|(_, values)| values.iter().fold(false, |found, value| found | is_bad(*value)))?;
     let at = values.iter().position(|value| is_bad(*value))?;
-    let index = block.saturating_mul(BLOCK).saturating_add(at);
+    let before = usize::try_from(before).ok()?.checked_div(N)?;
+    let index = before.saturating_add(block.saturating_mul(BLOCK)).saturating_add(at);
     Some((index, *values.get(at)?))
 }
 
@@ -333,12 +344,15 @@ fn bad_value(index: usize, value: f32) -> Error {
     })
 }
 
-fn codes(entry: &TensorEntry, width: Width, bytes: &[u8]) -> Result<(), Error> {
+fn codes(entry: &TensorEntry, width: Width, before: u64, bytes: &[u8]) -> Result<(), Error> {
     let too_large = || limit("the matrix is too large for this machine");
-    let (rows, columns) = entry.shape.split_first().ok_or_else(too_large)?;
-    let rows = usize::try_from(*rows).map_err(|_| too_large())?;
-    let columns =
-        product(columns).and_then(|columns| usize::try_from(columns).ok()).ok_or_else(too_large)?;
-    pack::validate(width, rows, columns, bytes)
-        .map_err(|source| invalid("the packed codes are not valid").with_source(source))
+    let columns = entry.shape.split_first().and_then(|(_, columns)| product(columns));
+    let columns = columns.and_then(|columns| usize::try_from(columns).ok());
+    let columns = columns.ok_or_else(too_large)?;
+    let row_bytes = width.row_bytes(columns);
+    let rows = |bytes: usize| bytes.checked_div(row_bytes).ok_or_else(too_large);
+    let first_row = rows(usize::try_from(before).map_err(|_| too_large())?)?;
+    pack::validate(width, rows(bytes.len())?, columns, bytes).map_err(|source| {
+        invalid("the packed codes are not valid").with_source(source.behind(first_row))
+    })
 }

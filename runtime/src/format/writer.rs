@@ -115,7 +115,7 @@ impl<'a> Plan<'a> {
         };
         validate::manifest(&manifest, data_len)?;
         for (entry, (_, bytes)) in manifest.tensors.iter().zip(&blobs) {
-            validate::values(entry, bytes)?;
+            validate::tensor(entry, bytes)?;
         }
         let manifest = postcard::to_allocvec(&manifest).map_err(|source| {
             Error::new(ErrorKind::Invalid, "cannot encode the manifest").with_source(source)

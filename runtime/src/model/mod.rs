@@ -5,12 +5,14 @@ pub(crate) mod weights;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fresnel_kernels::{Arithmetic, Isa};
 
 use crate::error::{Error, ErrorKind};
+use crate::format::reader::{Contents, Reader};
 use crate::format::{Container, Manifest, Preprocessing};
 use config::VitConfig;
 use weights::Weights;
@@ -37,13 +39,16 @@ const _: () = {
 impl Model {
     /// Loads a `.fresnel` file.
     ///
+    /// Every tensor is checked and laid out while it is read, a piece at a time: memory is needed for the model
+    /// ([`resident_bytes`](Self::resident_bytes)), not for the file beside it.
+    ///
     /// # Errors
     /// [`ErrorKind::Io`] when the file cannot be read, another kind when it is not a valid model (see
     /// [`Container::open`]), [`ErrorKind::Unsupported`] when `FRESNEL_ISA` names an instruction set that
     /// is unknown or that this machine lacks.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>, Error> {
         let path = path.as_ref();
-        Self::from_container(&Container::open(path)?).map_err(|error| error.at_path(path))
+        Reader::open(path).and_then(Self::read).map_err(|error| error.at_path(path))
     }
 
     /// Loads a model from the bytes of a `.fresnel` file.
@@ -51,7 +56,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open`], but for reading.
     pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Arc<Self>, Error> {
-        Self::from_container(&Container::from_bytes(bytes)?)
+        Self::read(Reader::from_bytes(bytes.as_ref())?)
     }
 
     /// Lays out the weights of a container that was read before; its bytes are not needed afterwards.
@@ -60,17 +65,18 @@ impl Model {
     /// [`ErrorKind::Unsupported`] for a bad `FRESNEL_ISA`, [`ErrorKind::Invalid`] for weights that no
     /// kernel can take.
     pub fn from_container(container: &Container) -> Result<Arc<Self>, Error> {
+        Self::read(container.reader())
+    }
+
+    /// Reads the tensors, and lays each out before the next is read.
+    fn read<R: Read + Seek>(mut reader: Reader<R>) -> Result<Arc<Self>, Error> {
         let isa = Isa::from_env().map_err(|error| {
             Error::new(ErrorKind::Unsupported, "cannot choose an instruction set")
                 .with_source(error)
         })?;
-        Ok(Arc::new(Self {
-            manifest: container.manifest().clone(),
-            weights: Weights::new(container, isa)?,
-            isa,
-            file_bytes: container.file_bytes(),
-            timings: Mutex::default(),
-        }))
+        let weights = Weights::read(&mut reader, isa)?;
+        let Contents { manifest, file_bytes, .. } = reader.finish()?;
+        Ok(Arc::new(Self { manifest, weights, isa, file_bytes, timings: Mutex::default() }))
     }
 
     /// Everything that the file says about the model.

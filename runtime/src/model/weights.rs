@@ -1,16 +1,21 @@
 //! The weights of a model, laid out for the kernels of one instruction set.
 //!
 //! Built once when a file is loaded: matrices become panels of [`Matrix`] (codes stay packed), vectors
-//! are widened to `f32`. The file's bytes are not needed afterwards.
+//! are widened to `f32`. The tensors are read one after the other in the order in which a file has them,
+//! and nothing of the file is kept.
 
-use std::borrow::Cow;
+use std::io::{Read, Seek};
 
-use fresnel_kernels::{Activation as KernelActivation, Arithmetic, Isa, Matrix, Width, pack};
+use fresnel_kernels::{
+    Activation as KernelActivation, Arithmetic, Isa, Matrix, MatrixBuilder, MatrixError, Width,
+    pack,
+};
 use half::f16;
 
 use super::config::{Activation, VitConfig};
 use crate::error::{Error, ErrorKind};
-use crate::format::{Container, Encoding, TensorView};
+use crate::format::reader::Reader;
+use crate::format::{Container, Encoding, TensorEntry};
 
 /// A linear layer.
 pub(crate) struct Linear {
@@ -60,23 +65,24 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Lays out the tensors of `container`, whose set matches its config, for `isa`.
+    /// Reads and lays out the tensors of a file, whose set matches its config, for `isa`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] naming the tensor when one is missing or unusable.
-    pub(crate) fn new(container: &Container, isa: Isa) -> Result<Self, Error> {
-        let config = &container.manifest().config;
-        let source = Source { container, config, isa };
-        let blocks =
-            (0..config.depth).map(|index| source.block(index)).collect::<Result<_, _>>()?;
+    /// Those of reading; [`ErrorKind::Invalid`] naming the tensor when one is missing or unusable,
+    /// [`ErrorKind::Limit`] when there is no memory for it.
+    pub(crate) fn read<R: Read + Seek>(reader: &mut Reader<R>, isa: Isa) -> Result<Self, Error> {
+        let config = reader.contents().manifest.config.clone();
+        let mut source = Source { reader, isa, epsilon: config.norm_epsilon };
         Ok(Self {
-            patch_embed: source.linear("patch_embed.proj")?,
             class_token: source.optional_vector("cls_token")?,
             distillation_token: source.optional_vector("dist_token")?,
             register_tokens: source.optional_vector("reg_token")?,
             position_embedding: source.optional_vector("pos_embed")?,
+            patch_embed: source.linear("patch_embed.proj")?,
             pre_norm: source.optional_norm("norm_pre")?,
-            blocks,
+            blocks: (0..config.depth)
+                .map(|index| source.block(index, &config))
+                .collect::<Result<_, _>>()?,
             norm: source.optional_norm("norm")?,
             fc_norm: source.optional_norm("fc_norm")?,
             head: source.optional_linear("head")?,
@@ -165,14 +171,15 @@ impl Block {
 }
 
 /// Where the weights come from.
-struct Source<'a> {
-    container: &'a Container,
-    config: &'a VitConfig,
+struct Source<'a, R> {
+    reader: &'a mut Reader<R>,
     isa: Isa,
+    /// That of every LayerNorm.
+    epsilon: f32,
 }
 
-impl Source<'_> {
-    fn block(&self, index: u32) -> Result<Block, Error> {
+impl<R: Read + Seek> Source<'_, R> {
+    fn block(&mut self, index: u32, config: &VitConfig) -> Result<Block, Error> {
         let name = |part: &str| format!("blocks.{index}.{part}");
         Ok(Block {
             norm1: self.norm(&name("norm1"))?,
@@ -183,7 +190,7 @@ impl Source<'_> {
             layer_scale1: self.optional_vector(&name("ls1.gamma"))?,
             norm2: self.norm(&name("norm2"))?,
             fc1: self.linear(&name("mlp.fc1"))?,
-            activation: match self.config.activation {
+            activation: match config.activation {
                 Activation::GeluErf => KernelActivation::GeluErf,
                 Activation::GeluTanh => KernelActivation::GeluTanh,
                 Activation::QuickGelu => KernelActivation::QuickGelu,
@@ -193,55 +200,79 @@ impl Source<'_> {
         })
     }
 
-    fn linear(&self, name: &str) -> Result<Linear, Error> {
+    fn linear(&mut self, name: &str) -> Result<Linear, Error> {
         Ok(Linear {
             weight: self.matrix(&format!("{name}.weight"))?,
             bias: self.optional_vector(&format!("{name}.bias"))?,
         })
     }
 
-    fn optional_linear(&self, name: &str) -> Result<Option<Linear>, Error> {
-        let present = self.container.tensor(&format!("{name}.weight")).is_some();
+    fn optional_linear(&mut self, name: &str) -> Result<Option<Linear>, Error> {
+        let present = self.reader.entry(&format!("{name}.weight")).is_some();
         present.then(|| self.linear(name)).transpose()
     }
 
-    fn norm(&self, name: &str) -> Result<Norm, Error> {
+    fn norm(&mut self, name: &str) -> Result<Norm, Error> {
         Ok(Norm {
-            gamma: dequantized(self.container, &format!("{name}.weight"))?,
-            beta: dequantized(self.container, &format!("{name}.bias"))?,
-            epsilon: self.config.norm_epsilon,
+            gamma: self.vector(&format!("{name}.weight"))?,
+            beta: self.vector(&format!("{name}.bias"))?,
+            epsilon: self.epsilon,
         })
     }
 
-    fn optional_norm(&self, name: &str) -> Result<Option<Norm>, Error> {
-        let present = self.container.tensor(&format!("{name}.weight")).is_some();
+    fn optional_norm(&mut self, name: &str) -> Result<Option<Norm>, Error> {
+        let present = self.reader.entry(&format!("{name}.weight")).is_some();
         present.then(|| self.norm(name)).transpose()
     }
 
-    fn optional_vector(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
-        let present = self.container.tensor(name).is_some();
-        present.then(|| dequantized(self.container, name)).transpose()
+    fn optional_vector(&mut self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let present = self.reader.entry(name).is_some();
+        present.then(|| self.vector(name)).transpose()
     }
-}
 
-impl Source<'_> {
-    fn matrix(&self, name: &str) -> Result<Matrix, Error> {
-        let tensor = require(self.container, name)?;
-        let (n, k) = matrix_shape(&tensor.entry.shape);
-        let matrix = match tensor.entry.encoding {
-            Encoding::F32 => Matrix::from_f32(self.isa, n, k, &f32_values(tensor.bytes)),
-            Encoding::F16 => Matrix::from_f16(self.isa, n, k, &f16_values(tensor.bytes)),
-            Encoding::Codes(width) => {
-                let scale = dequantized(self.container, &format!("{name}.scale"))?;
-                let offset = dequantized(self.container, &format!("{name}.offset"))?;
-                Matrix::from_codes(self.isa, width.into(), n, k, tensor.bytes, &scale, &offset)
-            }
+    fn matrix(&mut self, name: &str) -> Result<Matrix, Error> {
+        let failed = |error| {
+            let kind = match error {
+                MatrixError::Memory { .. } => ErrorKind::Limit,
+                _ => ErrorKind::Invalid,
+            };
+            Error::new(kind, "cannot lay out the matrix").at_tensor(name).with_source(error)
         };
-        matrix.map_err(|error| {
-            Error::new(ErrorKind::Invalid, "cannot lay out the matrix")
+        let entry = self.entry(name)?;
+        let (n, k) = matrix_shape(&entry.shape);
+        let builder = match entry.encoding {
+            Encoding::F32 => MatrixBuilder::f32(self.isa, n, k),
+            Encoding::F16 => MatrixBuilder::f16(self.isa, n, k),
+            Encoding::Codes(width) => MatrixBuilder::codes(self.isa, width.into(), n, k),
+        };
+        let is_codes = matches!(entry.encoding, Encoding::Codes(_));
+        let mut builder = builder.map_err(failed)?;
+        self.reader.rows(name, |rows| builder.push(rows).map_err(failed))?;
+        let (scale, offset) = if is_codes {
+            (self.vector(&format!("{name}.scale"))?, self.vector(&format!("{name}.offset"))?)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        builder.finish(&scale, &offset).map_err(failed)
+    }
+
+    /// The values of a tensor that is not stored as codes.
+    fn vector(&mut self, name: &str) -> Result<Vec<f32>, Error> {
+        let entry = self.entry(name)?;
+        let encoding = entry.encoding;
+        let count: usize = entry.shape.iter().map(|&dimension| dimension as usize).product();
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|error| {
+            Error::new(ErrorKind::Limit, format!("no memory for {count} values"))
                 .at_tensor(name)
                 .with_source(error)
-        })
+        })?;
+        self.reader.values(name, |bytes| extend(&mut values, encoding, bytes))?;
+        Ok(values)
+    }
+
+    fn entry(&self, name: &str) -> Result<&TensorEntry, Error> {
+        self.reader.entry(name).ok_or_else(|| missing(name))
     }
 }
 
@@ -250,30 +281,26 @@ impl Source<'_> {
 /// # Errors
 /// [`ErrorKind::Invalid`] naming the tensor when it or a companion is missing, or its codes are bad.
 pub(crate) fn dequantized(container: &Container, name: &str) -> Result<Vec<f32>, Error> {
-    let tensor = require(container, name)?;
-    match tensor.entry.encoding {
-        Encoding::F32 => Ok(f32_values(tensor.bytes).into_owned()),
-        Encoding::F16 => Ok(f16_values(tensor.bytes).iter().map(|value| value.to_f32()).collect()),
-        Encoding::Codes(width) => {
-            let (rows, columns) = matrix_shape(&tensor.entry.shape);
-            let codes = pack::unpack(Width::from(width), rows, columns, tensor.bytes);
-            let codes = codes.map_err(|error| {
-                Error::new(ErrorKind::Corrupt, "bad codes").at_tensor(name).with_source(error)
-            })?;
-            let scale = dequantized(container, &format!("{name}.scale"))?;
-            let offset = dequantized(container, &format!("{name}.offset"))?;
-            let rows = codes.chunks(columns.max(1)).zip(scale.iter().zip(&offset));
-            Ok(rows
-                .flat_map(|(row, (c, d))| row.iter().map(move |&code| c * f32::from(code) + d))
-                .collect())
-        }
-    }
+    let tensor = container.tensor(name).ok_or_else(|| missing(name))?;
+    let Encoding::Codes(width) = tensor.entry.encoding else {
+        let mut values = Vec::new();
+        return extend(&mut values, tensor.entry.encoding, tensor.bytes).map(|()| values);
+    };
+    let (rows, columns) = matrix_shape(&tensor.entry.shape);
+    let codes = pack::unpack(Width::from(width), rows, columns, tensor.bytes);
+    let codes = codes.map_err(|error| {
+        Error::new(ErrorKind::Corrupt, "bad codes").at_tensor(name).with_source(error)
+    })?;
+    let scale = dequantized(container, &format!("{name}.scale"))?;
+    let offset = dequantized(container, &format!("{name}.offset"))?;
+    let rows = codes.chunks(columns.max(1)).zip(scale.iter().zip(&offset));
+    Ok(rows
+        .flat_map(|(row, (c, d))| row.iter().map(move |&code| c * f32::from(code) + d))
+        .collect())
 }
 
-fn require<'a>(container: &'a Container, name: &str) -> Result<TensorView<'a>, Error> {
-    container.tensor(name).ok_or_else(|| {
-        Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name)
-    })
+fn missing(name: &str) -> Error {
+    Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name)
 }
 
 /// Rows and columns of a weight: outputs and the product of the other dimensions.
@@ -282,18 +309,19 @@ fn matrix_shape(shape: &[u32]) -> (usize, usize) {
     (*first as usize, rest.iter().map(|&dimension| dimension as usize).product())
 }
 
-/// The numbers of little-endian bytes: borrowed where byte order and alignment allow it, so that loading
-/// needs no second copy of a float matrix.
-fn f32_values(bytes: &[u8]) -> Cow<'_, [f32]> {
-    match bytemuck::try_cast_slice(bytes) {
-        Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
-        _ => bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
+/// Appends the numbers of little-endian `bytes`.
+fn extend(values: &mut Vec<f32>, encoding: Encoding, bytes: &[u8]) -> Result<(), Error> {
+    match encoding {
+        Encoding::F32 => {
+            values.extend(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)));
+        }
+        Encoding::F16 => {
+            let halves = bytes.as_chunks().0.iter().map(|value| f16::from_le_bytes(*value));
+            values.extend(halves.map(f16::to_f32));
+        }
+        Encoding::Codes(_) => {
+            return Err(Error::new(ErrorKind::Invalid, "expected floats, found codes"));
+        }
     }
-}
-
-fn f16_values(bytes: &[u8]) -> Cow<'_, [f16]> {
-    match bytemuck::try_cast_slice(bytes) {
-        Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
-        _ => bytes.as_chunks().0.iter().map(|chunk| f16::from_le_bytes(*chunk)).collect(),
-    }
+    Ok(())
 }

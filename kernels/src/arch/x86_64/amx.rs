@@ -6,8 +6,11 @@
 //! tiles are multiplied with both: four tiles of sums, two of the left operand, two of the right. Loads are placed between
 //! the products, which hides them; all loads before all products is two to three times slower.
 //!
+//! A product takes as long for one row as for 16, and configuring the registers as long as six products. So they are
+//! configured once per task, and every row tile has 16 rows, whatever they hold.
+//!
 //! The intrinsics are not stable, so each loop is one block of assembly. Tile registers and their configuration belong to a
-//! thread; nothing else in the process uses them, and each call configures and releases them.
+//! thread; nothing else in the process uses them.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
@@ -89,6 +92,7 @@ impl Simd for Amx {
     const INT8_ROWS: usize = ROWS;
     const INT8_STEP: usize = 4 * STEP;
     const HALF_ROWS: usize = ROWS;
+    const ROW_STEP: usize = ROWS;
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -97,6 +101,14 @@ impl Simd for Amx {
         }
         // SAFETY: the token `self` holds that of `Avx512Vnni`, which exists only where every feature named above was found.
         unsafe { run(self, task) }
+    }
+
+    fn begin_tiles(self) {
+        configure();
+    }
+
+    fn end_tiles(self) {
+        release();
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
@@ -165,31 +177,22 @@ impl Amx {
     ) {
         let steps = (left.end - left.start) / STEP;
         assert!(right.len() >= steps * STEP * LANES, "a step of the right operand is missing");
-        let mut tiles = left.tiles().zip(sums.chunks_mut(ROWS * LANES)).peekable();
-        let mut configured = [0; 2];
+        let mut tiles = left.tiles().zip(sums.chunks_mut(ROWS * LANES));
+        let whole = |left: &[u32], sums: &[u32]| {
+            assert!(left.len() >= steps * ROWS * STEP && sums.len() >= ROWS * LANES, "16 rows");
+        };
         while let Some((left, sums)) = tiles.next() {
-            let second = tiles.next();
-            let rows = [sums.len() / LANES, second.as_ref().map_or(0, |tile| tile.1.len() / LANES)];
-            assert!(rows[0] <= ROWS && rows[1] <= ROWS && left.len() >= steps * rows[0] * STEP);
-            if configured != rows {
-                configure(rows);
-                configured = rows;
-            }
-            match second {
+            whole(left, sums);
+            match tiles.next() {
                 Some((left_1, sums_1)) => {
-                    assert!(left_1.len() >= steps * rows[1] * STEP);
-                    // SAFETY: the token proves AMX, `configure` was called with these rows, and the assertions have checked that every
-                    // step of both operands is there; sums of `rows` x `LANES` words are theirs by construction.
-                    unsafe {
-                        P::two_tiles(steps, [left, left_1], rows, right, [sums, sums_1], start);
-                    }
+                    whole(left_1, sums_1);
+                    // SAFETY: the token proves AMX, and the assertions have checked that every step of both operands is there, and all
+                    // sums. `begin_tiles` has configured the registers; where it has not, the instructions fault.
+                    unsafe { P::two_tiles(steps, [left, left_1], right, [sums, sums_1], start) };
                 }
                 // SAFETY: as above.
-                None => unsafe { P::one_tile(steps, left, rows[0], right, sums, start) },
+                None => unsafe { P::one_tile(steps, left, right, sums, start) },
             }
-        }
-        if configured != [0; 2] {
-            release();
         }
     }
 }
@@ -205,27 +208,23 @@ struct TileConfiguration {
     rows: [u8; 16],
 }
 
-/// Registers 0 to 3 are sums, 4 and 5 row tiles, 6 and 7 the two halves of a panel.
-fn configure(rows: [usize; 2]) {
-    // A register of no rows is not configured; one row that nobody uses will do.
-    let [first, second] = rows.map(|rows| rows.max(1) as u8);
-    let mut configuration = TileConfiguration {
-        palette: 1,
-        start_row: 0,
-        reserved: [0; 14],
-        row_bytes: [0; 16],
-        rows: [0; 16],
-    };
-    configuration.row_bytes[..8].fill(4 * STEP as u16);
-    configuration.rows[..8]
-        .copy_from_slice(&[first, first, second, second, first, second, ROWS as u8, ROWS as u8]);
-    // SAFETY: only `Amx::tiles` calls this, which has the token; the configuration is valid and 64 bytes long.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack, readonly)) };
+/// Registers 0 to 3 are sums, 4 and 5 row tiles, 6 and 7 the two halves of a panel: all of 16 rows of 64 bytes.
+static CONFIGURATION: TileConfiguration = TileConfiguration {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+fn configure() {
+    // SAFETY: only the methods of `Amx` call this, which has the token; the configuration is valid and 64 bytes long.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
 }
 
 /// Gives the registers back to their initial state, which the system need not save.
 fn release() {
-    // SAFETY: only `Amx::tiles` calls this, which has the token.
+    // SAFETY: only the methods of `Amx` call this, which has the token.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
@@ -234,12 +233,10 @@ trait TileProduct {
     /// Sums of two row tiles with a panel.
     ///
     /// # Safety
-    /// AMX is available and configured for `rows`; `left[i]` has `steps * rows[i] * STEP` words, `right` `steps * STEP * LANES`,
-    /// `sums[i]` `rows[i] * LANES`.
+    /// AMX is available; each row tile has `steps * 16 * STEP` words, `right` `steps * STEP * LANES`, each tile of sums `16 * LANES`.
     unsafe fn two_tiles(
         steps: usize,
         left: [&[u32]; 2],
-        rows: [usize; 2],
         right: &[u32],
         sums: [&mut [u32]; 2],
         start: bool,
@@ -249,14 +246,7 @@ trait TileProduct {
     ///
     /// # Safety
     /// As [`TileProduct::two_tiles`].
-    unsafe fn one_tile(
-        steps: usize,
-        left: &[u32],
-        rows: usize,
-        right: &[u32],
-        sums: &mut [u32],
-        start: bool,
-    );
+    unsafe fn one_tile(steps: usize, left: &[u32], right: &[u32], sums: &mut [u32], start: bool);
 }
 
 /// Signed bytes times unsigned ones.
@@ -271,7 +261,6 @@ macro_rules! tile_product {
             unsafe fn two_tiles(
                 steps: usize,
                 left: [&[u32]; 2],
-                rows: [usize; 2],
                 right: &[u32],
                 sums: [&mut [u32]; 2],
                 start: bool,
@@ -302,8 +291,8 @@ macro_rules! tile_product {
                         concat!($instruction, " tmm2, tmm5, tmm6"),
                         concat!($instruction, " tmm3, tmm5, tmm7"),
                         "add {right}, 2048",
-                        "add {left_0}, {step_0}",
-                        "add {left_1}, {step_1}",
+                        "add {left_0}, 1024",
+                        "add {left_1}, 1024",
                         "dec {steps}",
                         "jnz 3b",
                         "tilestored [{sums_0} + {row}], tmm0",
@@ -315,8 +304,6 @@ macro_rules! tile_product {
                         right = inout(reg) right.as_ptr() => _,
                         left_0 = inout(reg) left[0].as_ptr() => _,
                         left_1 = inout(reg) left[1].as_ptr() => _,
-                        step_0 = in(reg) rows[0] * 4 * STEP,
-                        step_1 = in(reg) rows[1] * 4 * STEP,
                         sums_0 = in(reg) sums_0.as_mut_ptr(),
                         sums_1 = in(reg) sums_1.as_mut_ptr(),
                         row = in(reg) 4 * LANES,
@@ -330,7 +317,6 @@ macro_rules! tile_product {
             unsafe fn one_tile(
                 steps: usize,
                 left: &[u32],
-                rows: usize,
                 right: &[u32],
                 sums: &mut [u32],
                 start: bool,
@@ -353,7 +339,7 @@ macro_rules! tile_product {
                         "tileloadd tmm7, [{right} + {row} + 64]",
                         concat!($instruction, " tmm1, tmm4, tmm7"),
                         "add {right}, 2048",
-                        "add {left}, {step}",
+                        "add {left}, 1024",
                         "dec {steps}",
                         "jnz 3b",
                         "tilestored [{sums} + {row}], tmm0",
@@ -362,7 +348,6 @@ macro_rules! tile_product {
                         steps = inout(reg) steps => _,
                         right = inout(reg) right.as_ptr() => _,
                         left = inout(reg) left.as_ptr() => _,
-                        step = in(reg) rows * 4 * STEP,
                         sums = in(reg) sums.as_mut_ptr(),
                         row = in(reg) 4 * LANES,
                         half_row = in(reg) 4 * STEP,

@@ -1,11 +1,15 @@
 //! Damage of any kind is noticed.
 
 use super::fixture::{Parts, assemble, file, seal_header};
+use crate::Model;
 use crate::error::ErrorKind;
 use crate::format::Container;
 
+/// Why `bytes` are refused, by those who read all of it and by those who pick tensors by name.
 fn kind(bytes: &[u8]) -> ErrorKind {
-    Container::from_bytes(bytes).expect_err("damage must be noticed").kind()
+    let kind = Container::from_bytes(bytes).expect_err("damage must be noticed").kind();
+    assert_eq!(Model::from_bytes(bytes).expect_err("damage must be noticed").kind(), kind);
+    kind
 }
 
 #[test]
@@ -15,6 +19,7 @@ fn truncation_at_every_length_is_noticed() {
         let error = Container::from_bytes(&file[..length]).expect_err("cut off");
         assert_eq!(error.kind(), ErrorKind::Truncated, "length {length}: {error}");
         assert_eq!(error.offset(), Some(length as u64));
+        assert_eq!(kind(&file[..length]), ErrorKind::Truncated);
     }
 }
 
@@ -25,9 +30,10 @@ fn truncation_on_disk_is_noticed() {
     let file = file();
     for length in [0, 7, 8, 63, 64, 65, 500, file.len() - 1] {
         std::fs::write(&path, &file[..length]).unwrap();
-        let error = Container::open(&path).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Truncated, "{error}");
-        assert_eq!(error.path(), Some(path.as_path()));
+        for error in [Container::open(&path).unwrap_err(), Model::open(&path).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Truncated, "{error}");
+            assert_eq!(error.path(), Some(path.as_path()));
+        }
     }
 }
 
@@ -43,6 +49,7 @@ fn every_single_bit_flip_is_noticed() {
         }
     }
     Container::from_bytes(&file).unwrap();
+    Model::from_bytes(&file).unwrap();
 }
 
 #[test]

@@ -141,8 +141,12 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn new() -> Parts {
-        let file = file();
-        let manifest = Container::from_bytes(&file).unwrap().manifest().clone();
+        Parts::of(&file())
+    }
+
+    /// The parts of a valid file.
+    pub(super) fn of(file: &[u8]) -> Parts {
+        let manifest = Container::from_bytes(file).unwrap().manifest().clone();
         let last = manifest.tensors.last().unwrap();
         let data_len = (last.offset + last.length) as usize;
         Parts {
@@ -166,6 +170,26 @@ impl Parts {
         let bytes = &mut self.data[start..start + entry.length as usize];
         change(bytes);
         entry.crc32 = crc32fast::hash(bytes);
+    }
+
+    /// `file` with changed data of tensor `name`, all checksums being right.
+    pub(super) fn change_of(file: &[u8], name: &str, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut parts = Parts::of(file);
+        parts.change_data(name, change);
+        parts.assemble()
+    }
+
+    /// The same tensors, the last one first.
+    pub(super) fn reversed(mut self) -> Parts {
+        let mut data = Vec::new();
+        self.manifest.tensors.reverse();
+        for entry in &mut self.manifest.tensors {
+            data.resize(data.len().next_multiple_of(64), 0);
+            let offset = data.len() as u64;
+            data.extend_from_slice(&self.data[entry.offset as usize..][..entry.length as usize]);
+            entry.offset = offset;
+        }
+        Parts { data, ..self }
     }
 
     /// The file, its header consistent with manifest and data.

@@ -4,5 +4,6 @@ mod damage;
 mod fixture;
 mod hostile;
 mod properties;
+mod reader;
 mod round_trip;
 mod vector;
