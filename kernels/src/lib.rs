@@ -49,6 +49,9 @@
 //! | `avx512vnni` | 12 x 32 | 12 x 32 | `vpdpbusd`, 512 bits |
 //! | `avxvnni` | 6 x 16 | 6 x 16 | `vpdpbusd`, 256 bits |
 //! | `avx2` | 6 x 16 | 6 x 16 | `vpmaddubsw` gathered in 16 bits; codes of 8 bit in two halves |
+//! | `i8mm` | 6 x 16 | 6 x 16 | `usmmla` |
+//! | `dotprod` | 6 x 16 | 6 x 16 | `sdot` by element |
+//! | `neon` | 6 x 16 | 4 x 16 | `smlal` gathered in 16 bits; differences of two products at 8 bit |
 //! | `scalar` | 4 x 8 | 4 x 8 | plain Rust |
 //!
 //! A kernel is named `{isa}-w{weight bits}a{activation bits}-{rows}x{columns}` ([`Matrix::kernel_name`]). Memory held per

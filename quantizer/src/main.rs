@@ -17,7 +17,7 @@ use fresnel_runtime::cli as runtime;
 
 Results go to standard output, messages to standard error.
 Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input file, 4 reading or writing failed, 5 device.
-FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx forces an instruction set.")]
+FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set.")]
 struct Program {
     #[command(subcommand)]
     command: Command,

@@ -9,6 +9,8 @@
 //! This module and its children are the only `unsafe` code of the crate.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod left;
 pub(crate) mod peak;
 mod scalar;
@@ -23,6 +25,8 @@ use std::ffi::OsStr;
 use std::str::FromStr;
 
 use crate::{Arithmetic, IsaError, Width};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::{Dotprod, I8mm, Neon};
 pub(crate) use left::LeftBlock;
 pub(crate) use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
@@ -41,16 +45,32 @@ pub enum Isa {
     Avx512Vnni,
     /// The same with AMX: tiles of 16 x 16 sums, of bytes (AMX-INT8) and of bfloat16 (AMX-BF16).
     Amx,
+    /// 64-bit ARM: NEON, which all of them have.
+    Neon,
+    /// The same with the dot product of four bytes (FEAT_DotProd).
+    Dotprod,
+    /// The same with the matrix product of bytes (FEAT_I8MM).
+    I8mm,
 }
 
 impl Isa {
-    /// Every instruction set, slowest first.
-    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
+    /// Every instruction set; those of one architecture slowest first.
+    pub const ALL: [Isa; 8] = [
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512Vnni,
+        Isa::Amx,
+        Isa::Neon,
+        Isa::Dotprod,
+        Isa::I8mm,
+    ];
 
     /// The environment variable read by [`Isa::from_env`].
     pub const VARIABLE: &'static str = "FRESNEL_ISA";
 
-    /// The name used by `FRESNEL_ISA` and in kernel names: `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512vnni"` or `"amx"`.
+    /// The name used by `FRESNEL_ISA` and in kernel names: `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512vnni"`, `"amx"`, `"neon"`,
+    /// `"dotprod"` or `"i8mm"`.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
@@ -58,6 +78,9 @@ impl Isa {
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
             Isa::Amx => "amx",
+            Isa::Neon => "neon",
+            Isa::Dotprod => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -120,6 +143,14 @@ impl Isa {
             Isa::Amx => Amx::detect().map(Token::Amx),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::Amx => None,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Neon::detect().map(Token::Neon),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod => Dotprod::detect().map(Token::Dotprod),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => I8mm::detect().map(Token::I8mm),
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon | Isa::Dotprod | Isa::I8mm => None,
         }
     }
 
@@ -158,6 +189,12 @@ pub(crate) enum Token {
     Avx512Vnni(Avx512Vnni),
     #[cfg(target_arch = "x86_64")]
     Amx(Amx),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    #[cfg(target_arch = "aarch64")]
+    Dotprod(Dotprod),
+    #[cfg(target_arch = "aarch64")]
+    I8mm(I8mm),
 }
 
 /// Evaluates an expression with `$simd` bound to the [`Simd`] value inside a [`Token`].
@@ -173,6 +210,12 @@ macro_rules! dispatch {
             $crate::arch::Token::Avx512Vnni($simd) => $body,
             #[cfg(target_arch = "x86_64")]
             $crate::arch::Token::Amx($simd) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::arch::Token::Neon($simd) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::arch::Token::Dotprod($simd) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::arch::Token::I8mm($simd) => $body,
         }
     };
 }
@@ -233,7 +276,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Expands words of a panel to the right operand of [`Simd::int8_tile`]: `[depth / 4][LANES]` words of four bytes
     /// ([`panel::expand_bytes`](crate::pack::panel::expand_bytes)), or another order of that many words
-    /// ([`Simd::int8_words`]).
+    /// ([`Simd::int8_words`]), or other bytes that its tile makes the same sums of.
     fn expand_int8(self, width: Width, words: &[u32], out: &mut [u32]);
 
     /// Words of the right operand of an integer product, per lane and four input features.

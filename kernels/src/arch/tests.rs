@@ -37,7 +37,7 @@ fn names_are_read_back_and_others_refused() {
     assert!(matches!(unknown, IsaError::Unknown { .. }));
     assert_eq!(
         unknown.to_string(),
-        "unknown instruction set \"sse9\": expected one of scalar, avx2, avxvnni, avx512vnni, amx"
+        "unknown instruction set \"sse9\": expected one of scalar, avx2, avxvnni, avx512vnni, amx, neon, dotprod, i8mm"
     );
 }
 
@@ -74,6 +74,9 @@ fn expected(isa: Isa, arithmetic: Arithmetic) -> [&'static str; 2] {
         Isa::AvxVnni => ("avxvnni code", "avx2 f32", "avxvnni int8"),
         Isa::Avx512Vnni => ("avx512 code", "avx512 f32", "avx512 int8"),
         Isa::Amx => ("amx code", "avx512 f32", "amx tdpbsud"),
+        Isa::Neon => ("neon code", "neon f32", "neon int8"),
+        Isa::Dotprod => ("dotprod code", "neon f32", "dotprod int8"),
+        Isa::I8mm => ("i8mm code", "neon f32", "i8mm int8"),
     };
     match arithmetic {
         Arithmetic::F32 => [code, float],

@@ -337,7 +337,7 @@ fn store_right<S: Simd>(simd: S, count: usize, right: &mut [u32], fill: impl FnO
         let mut stored = Buffer::take(Slot::Right);
         let stored = stored.get::<u32>(count);
         fill(stored);
-        simd.expand_int8(Width::Eight, stored, &mut right[..count * S::int8_words(Width::Eight)]);
+        simd.expand_int8(Width::Eight, stored, right);
     }
 }
 
