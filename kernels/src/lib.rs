@@ -108,7 +108,7 @@ pub use activations::Activations;
 pub use arch::Isa;
 pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
-pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators};
+pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators, matmul_to_half};
 pub use matrix::{Matrix, MatrixBuilder};
 pub use peak::Peak;
 pub use rows::{Patches, Rows};

@@ -3,6 +3,9 @@
 //! A product reads its left operand once, to pack it, so whatever a row is computed from need not exist as a matrix:
 //! normalised tokens and the pixels of patches are made one row at a time, in a buffer that stays in the first-level cache.
 
+use half::f16;
+
+use crate::arch::Simd;
 use crate::ops::normalize_row;
 
 /// The rows of the left operand of a product.
@@ -12,6 +15,13 @@ pub enum Rows<'a> {
     Plain {
         /// Row-major, `[rows, columns]`.
         values: &'a [f32],
+        /// Numbers per row.
+        columns: usize,
+    },
+    /// Rows of half precision.
+    Half {
+        /// Row-major, `[rows, columns]`.
+        values: &'a [f16],
         /// Numbers per row.
         columns: usize,
     },
@@ -75,7 +85,7 @@ impl Rows<'_> {
     /// Numbers per row, `K`.
     pub fn columns(&self) -> usize {
         match self {
-            Rows::Plain { columns, .. } => *columns,
+            Rows::Plain { columns, .. } | Rows::Half { columns, .. } => *columns,
             Rows::Normalized { gamma, .. } => gamma.len(),
             Rows::Patches(patches) => {
                 patches.channels * patches.patch_size[0] * patches.patch_size[1]
@@ -90,6 +100,7 @@ impl Rows<'_> {
     pub fn count(&self) -> usize {
         let (length, row, count) = match self {
             Rows::Plain { values, columns } => (values.len(), *columns, 1),
+            Rows::Half { values, columns } => (values.len(), *columns, 1),
             Rows::Normalized { x, gamma, beta, .. } => {
                 assert_eq!(gamma.len(), beta.len(), "gamma and beta differ in length");
                 (x.len(), gamma.len(), 1)
@@ -105,9 +116,18 @@ impl Rows<'_> {
 
     /// One row, made in `buffer` (`columns` numbers) unless it lies somewhere.
     #[inline(always)]
-    pub(crate) fn row<'b>(&'b self, index: usize, buffer: &'b mut [f32]) -> &'b [f32] {
+    pub(crate) fn row<'b, S: Simd>(
+        &'b self,
+        simd: S,
+        index: usize,
+        buffer: &'b mut [f32],
+    ) -> &'b [f32] {
         match self {
             Rows::Plain { values, columns } => &values[index * columns..][..*columns],
+            Rows::Half { values, columns } => {
+                simd.widen(&values[index * columns..][..*columns], buffer);
+                buffer
+            }
             Rows::Normalized { x, gamma, beta, eps } => {
                 let columns = gamma.len();
                 normalize_row(&x[index * columns..][..columns], gamma, beta, *eps, buffer);

@@ -181,11 +181,11 @@ impl Vectorized for Pack<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         match self.arithmetic {
-            Arithmetic::F32 => self.singles(),
-            Arithmetic::Half => self.halves(),
-            Arithmetic::Int8 => self.codes::<S>(),
+            Arithmetic::F32 => self.singles(simd),
+            Arithmetic::Half => self.halves(simd),
+            Arithmetic::Int8 => self.codes(simd),
         }
     }
 }
@@ -193,13 +193,13 @@ impl Vectorized for Pack<'_> {
 impl Pack<'_> {
     /// `[column][row]`.
     #[inline(always)]
-    fn singles(self) {
+    fn singles<S: Simd>(self, simd: S) {
         let (count, columns) = (self.packed.len() / self.per_row, self.rows.columns());
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
         let packed: &mut [f32] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
-            let row = self.rows.row(self.first + index, buffer);
+            let row = self.rows.row(simd, self.first + index, buffer);
             grid.sum = sum(row);
             transpose_row(row, count, index, packed);
         }
@@ -207,7 +207,7 @@ impl Pack<'_> {
 
     /// `[column / HALF_STEP][row][HALF_STEP]`.
     #[inline(always)]
-    fn halves(self) {
+    fn halves<S: Simd>(self, simd: S) {
         let (count, columns) = (self.packed.len() / self.per_row, self.rows.columns());
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
@@ -216,7 +216,7 @@ impl Pack<'_> {
         rounded[columns..].fill(0);
         let packed: &mut [u16] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
-            let row = self.rows.row(self.first + index, buffer);
+            let row = self.rows.row(simd, self.first + index, buffer);
             for (rounded, &value) in rounded.iter_mut().zip(row) {
                 *rounded = round_to_bf16(value);
             }
@@ -227,7 +227,7 @@ impl Pack<'_> {
 
     /// `[column / INT8_STEP][row][INT8_STEP]`.
     #[inline(always)]
-    fn codes<S: Simd>(self) {
+    fn codes<S: Simd>(self, simd: S) {
         let (count, columns) = (self.packed.len() / self.per_row, self.rows.columns());
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
@@ -236,7 +236,7 @@ impl Pack<'_> {
         codes[columns..].fill(0);
         let packed: &mut [i8] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
-            let row = self.rows.row(self.first + index, buffer);
+            let row = self.rows.row(simd, self.first + index, buffer);
             *grid = quantize::quantize(row, &mut codes[..columns]);
             spread(codes, count, index, S::INT8_STEP, packed);
         }

@@ -136,6 +136,21 @@ fn normalized_rows_are_packed_like_rows_that_were_normalized_before() {
 }
 
 #[test]
+fn rows_of_half_precision_are_packed_like_their_numbers() {
+    let values: Vec<half::f16> =
+        Samples::new(9).floats(5 * 37, 3.0).into_iter().map(half::f16::from_f32).collect();
+    let widened: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+    for pool in pools() {
+        for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
+            let halves = pack(&pool, arithmetic, &Rows::Half { values: &values, columns: 37 });
+            let plain = pack(&pool, arithmetic, &Rows::Plain { values: &widened, columns: 37 });
+            assert_eq!(halves.words(), plain.words());
+            assert_eq!(halves.grids(), plain.grids());
+        }
+    }
+}
+
+#[test]
 fn patches_hold_the_pixels_of_their_window() {
     let (images, channels, [height, width], [patch_height, patch_width]) = (2, 3, [9, 8], [4, 3]);
     let pixels: Vec<f32> = (0..images * channels * height * width).map(|i| i as f32).collect();
@@ -149,7 +164,7 @@ fn patches_hold_the_pixels_of_their_window() {
     assert_eq!((rows.count(), rows.columns()), (2 * 2 * 2, 36));
     let mut buffer = vec![0.0; 36];
     for index in 0..8 {
-        let row = rows.row(index, &mut buffer);
+        let row = rows.row(crate::arch::Scalar, index, &mut buffer);
         let (image, top, left) = (index / 4, index % 4 / 2 * 4, index % 2 * 3);
         for (place, &value) in row.iter().enumerate() {
             let (channel, y, x) = (place / 12, top + place % 12 / 3, left + place % 3);

@@ -24,6 +24,8 @@ mod x86_64;
 use std::ffi::OsStr;
 use std::str::FromStr;
 
+use half::f16;
+
 use crate::{Arithmetic, IsaError, Width};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{Dotprod, I8mm, Neon};
@@ -271,6 +273,22 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn end_tiles(self) {}
 
+    /// Rounds to half precision, to the nearest and ties to even; as many as both slices hold.
+    #[inline(always)]
+    fn narrow(self, values: &[f32], out: &mut [f16]) {
+        for (out, &value) in out.iter_mut().zip(values) {
+            *out = f16::from_f32(value);
+        }
+    }
+
+    /// Half precision as floats; as many as both slices hold.
+    #[inline(always)]
+    fn widen(self, values: &[f16], out: &mut [f32]) {
+        for (out, &value) in out.iter_mut().zip(values) {
+            *out = value.to_f32();
+        }
+    }
+
     /// [`panel::expand_f32`](crate::pack::panel::expand_f32) for the lanes of this instruction set.
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]);
 
@@ -336,6 +354,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn half_tiles(self, _: LeftBlock<'_, u32>, _: &[u32], _: &mut [f32], _: bool) {
         unreachable!("{} multiplies no bfloat16", Self::ISA);
     }
+}
+
+/// Keeps the compiler from vectorising a loop across its iterations, with gathers and scatters, once it has unrolled the lanes
+/// of each.
+#[inline(always)]
+pub(crate) fn one_at_a_time() {
+    std::hint::black_box(());
 }
 
 /// Calls a function generic over the number of rows with `$rows` as a constant.

@@ -1,9 +1,15 @@
-//! From sums to outputs, one row of a panel at a time, in registers.
+//! From sums to outputs, a few rows of a panel at a time.
+//!
+//! Without an activation function a row stays in registers from its sums to its store. Activation functions need all the
+//! registers for themselves, so they are a loop of their own over rows in the first-level cache.
+
+use half::f16;
 
 use super::Epilogue;
+use super::driver::{Chunks, Product};
 use crate::Matrix;
-use crate::arch::Simd;
 use crate::arch::tiles::Tile;
+use crate::arch::{Simd, one_at_a_time};
 
 /// Evaluates an expression with `S::LANES` as a constant `$lanes` that can be the length of an array.
 macro_rules! for_lanes {
@@ -27,28 +33,33 @@ macro_rules! for_lanes {
 }
 pub(crate) use for_lanes;
 
-/// What the epilogue needs per output channel, for the channels of a panel; zero in lanes without a channel.
+/// Rows that go through an activation function together.
+const ROWS: usize = 8;
+
+/// What the epilogue needs per output channel, for the channels of a panel; anything in lanes without a channel.
 pub(super) struct Channels<const LANES: usize> {
-    /// Scale of the codes.
+    /// Scale of the codes; one for floats.
     pub(super) scale: [f32; LANES],
-    /// Offset of the centred codes.
+    /// Offset of the centred codes; zero for floats.
     pub(super) offset: [f32; LANES],
     /// Sum of the codes.
     pub(super) code_sums: [i32; LANES],
-    bias: Option<[f32; LANES]>,
-    layer_scale: Option<[f32; LANES]>,
+    /// Zero where there is none.
+    pub(super) bias: [f32; LANES],
+    /// One where there is none.
+    layer_scale: [f32; LANES],
 }
 
 impl<const LANES: usize> Channels<LANES> {
     #[inline(always)]
-    pub(super) fn new<T>(w: &Matrix, epilogue: &Epilogue<'_>, tile: &Tile<'_, T>) -> Self {
+    fn new<T>(w: &Matrix, epilogue: &Epilogue<'_>, tile: &Tile<'_, T>) -> Self {
         let range = tile.first_column..tile.first_column + tile.columns;
         let padded = |values: &[f32]| {
             let mut lanes = [0.0; LANES];
             lanes[..range.len()].copy_from_slice(&values[range.clone()]);
             lanes
         };
-        let (mut scale, mut offset, mut code_sums) = ([0.0; LANES], [0.0; LANES], [0; LANES]);
+        let (mut scale, mut offset, mut code_sums) = ([1.0; LANES], [0.0; LANES], [0; LANES]);
         if w.width().is_some() {
             scale = padded(w.scale.of());
             offset = padded(w.centred_offset.of());
@@ -58,50 +69,160 @@ impl<const LANES: usize> Channels<LANES> {
             scale,
             offset,
             code_sums,
-            bias: epilogue.bias.map(padded),
-            layer_scale: epilogue.layer_scale.map(padded),
+            bias: epilogue.bias.map_or([0.0; LANES], padded),
+            layer_scale: epilogue.layer_scale.map_or([1.0; LANES], padded),
         }
     }
 }
 
-/// Applies the epilogue to one row and stores it.
+/// A number that products are stored as: `f32` or [`f16`].
+pub(crate) trait Output: bytemuck::Pod + Send + Sync {
+    /// Whether this is `f16`.
+    const HALF: bool;
+}
+
+impl Output for f32 {
+    const HALF: bool = false;
+}
+
+impl Output for f16 {
+    const HALF: bool = true;
+}
+
+/// Stores the numbers of a row.
 #[inline(always)]
-pub(super) fn write_row<S: Simd, const LANES: usize>(
-    channels: &Channels<LANES>,
-    epilogue: &Epilogue<'_>,
+fn store<S: Simd, O: Output, const LANES: usize>(
+    simd: S,
     mut values: [f32; LANES],
-    tile: &mut Tile<'_, f32>,
-    row: usize,
+    out: &mut [O; LANES],
 ) {
-    if let Some(bias) = &channels.bias {
+    const LARGEST: f32 = 65504.0;
+    if O::HALF {
         for lane in 0..LANES {
-            values[lane] += bias[lane];
+            let value = values[lane];
+            // NaN is neither, and stays.
+            let value = if value > LARGEST { LARGEST } else { value };
+            values[lane] = if value < -LARGEST { -LARGEST } else { value };
         }
-    }
-    if let Some(activation) = epilogue.activation {
-        activation.apply::<S>(&mut values);
-    }
-    if let Some(layer_scale) = &channels.layer_scale {
-        for lane in 0..LANES {
-            values[lane] *= layer_scale[lane];
-        }
-    }
-    let residual = epilogue.residual.map(|residual| &residual[tile.row_range(row)]);
-    let out = tile.row(row);
-    if let Ok(out) = <&mut [f32; LANES]>::try_from(&mut *out) {
-        if let Some(residual) = residual.and_then(|residual| residual.first_chunk::<LANES>()) {
-            for lane in 0..LANES {
-                values[lane] += residual[lane];
-            }
-        }
+        simd.narrow(&values, bytemuck::cast_slice_mut(out));
+    } else if let Ok(out) = <&mut [f32; LANES]>::try_from(bytemuck::cast_slice_mut::<O, f32>(out)) {
         *out = values;
+    }
+}
+
+/// Layer scale and residual of one row, and its store.
+///
+/// Arrays that are changed on some paths only are torn into single lanes by the compiler, so what is absent is replaced by
+/// numbers that change nothing, and the choice whether anything is there at all is the caller's, once for all rows.
+#[inline(always)]
+fn store_row<S: Simd, O: Output, const LANES: usize, const PLAIN: bool>(
+    simd: S,
+    mut values: [f32; LANES],
+    channels: &Channels<LANES>,
+    residual: Option<&[f32]>,
+    row: usize,
+    tile: &mut Tile<'_, O>,
+) {
+    let residual = residual.map(|residual| &residual[tile.row_range(row)]);
+    let out = tile.row(row);
+    let Some(out) = out.first_chunk_mut::<LANES>() else {
+        return store_partial_row(simd, values, &channels.layer_scale, residual, out);
+    };
+    if !PLAIN {
+        let residual =
+            residual.and_then(|residual| residual.first_chunk()).unwrap_or(&[0.0; LANES]);
+        for lane in 0..LANES {
+            values[lane] = values[lane] * channels.layer_scale[lane] + residual[lane];
+        }
+    }
+    store(simd, values, out);
+}
+
+/// The same for the last panel, where it has fewer channels than lanes.
+#[inline(never)]
+fn store_partial_row<S: Simd, O: Output, const LANES: usize>(
+    simd: S,
+    mut values: [f32; LANES],
+    layer_scale: &[f32; LANES],
+    residual: Option<&[f32]>,
+    out: &mut [O],
+) {
+    let count = out.len();
+    for lane in 0..count {
+        values[lane] =
+            values[lane] * layer_scale[lane] + residual.map_or(0.0, |values| values[lane]);
+    }
+    let mut whole = [O::zeroed(); LANES];
+    store(simd, values, &mut whole);
+    out.copy_from_slice(&whole[..count]);
+}
+
+/// From the sums of a row to its product, bias included.
+pub(super) trait RowProduct<Sum> {
+    /// The product of row `row` of the matrix.
+    fn product<S: Simd, const LANES: usize>(
+        &self,
+        row: usize,
+        sums: &[Sum; LANES],
+        channels: &Channels<LANES>,
+    ) -> [f32; LANES];
+}
+
+/// Turns the sums of a panel into outputs.
+#[inline(always)]
+pub(super) fn finish_panel<S: Simd, P: Product, O: Output, const LANES: usize>(
+    simd: S,
+    w: &Matrix,
+    epilogue: &Epilogue<'_>,
+    tile: Tile<'_, O>,
+    chunks: Chunks<'_, S, P>,
+    product: &impl RowProduct<P::Sum>,
+) {
+    if epilogue.layer_scale.is_none() && epilogue.residual.is_none() {
+        finish_rows::<S, P, O, LANES, true>(simd, w, epilogue, tile, chunks, product);
     } else {
-        let columns = out.len();
-        if let Some(residual) = residual {
-            for (value, residual) in values.iter_mut().zip(residual) {
-                *value += residual;
+        finish_rows::<S, P, O, LANES, false>(simd, w, epilogue, tile, chunks, product);
+    }
+}
+
+#[inline(always)]
+fn finish_rows<S: Simd, P: Product, O: Output, const LANES: usize, const PLAIN: bool>(
+    simd: S,
+    w: &Matrix,
+    epilogue: &Epilogue<'_>,
+    mut tile: Tile<'_, O>,
+    mut chunks: Chunks<'_, S, P>,
+    product: &impl RowProduct<P::Sum>,
+) {
+    let channels = Channels::<LANES>::new(w, epilogue, &tile);
+    let (first_row, residual) = (tile.first_row, epilogue.residual);
+    let Some(activation) = epilogue.activation else {
+        while let Some((first, sums)) = chunks.next::<LANES>() {
+            for (row, sums) in (first..).zip(sums) {
+                one_at_a_time();
+                let values = product.product::<S, LANES>(first_row + row, sums, &channels);
+                store_row::<S, O, LANES, PLAIN>(simd, values, &channels, residual, row, &mut tile);
             }
         }
-        out.copy_from_slice(&values[..columns]);
+        return;
+    };
+    let mut rows = [[0.0; LANES]; ROWS];
+    while let Some((first, sums)) = chunks.next::<LANES>() {
+        for (first, sums) in (first..).step_by(ROWS).zip(sums.chunks(ROWS)) {
+            let rows = &mut rows[..sums.len()];
+            for (row, (values, sums)) in (first..).zip(rows.iter_mut().zip(sums)) {
+                one_at_a_time();
+                *values = product.product::<S, LANES>(first_row + row, sums, &channels);
+            }
+            if O::HALF {
+                activation.apply_coarsely::<S>(rows.as_flattened_mut());
+            } else {
+                activation.apply::<S>(rows.as_flattened_mut());
+            }
+            for (row, values) in (first..).zip(rows.iter()) {
+                one_at_a_time();
+                store_row::<S, O, LANES, PLAIN>(simd, *values, &channels, residual, row, &mut tile);
+            }
+        }
     }
 }

@@ -1,28 +1,30 @@
 //! Products with float activations.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use ::half::slice::HalfFloatSliceExt;
 
-use super::driver::{Finish, Product, drive};
-use super::epilogue::{Channels, for_lanes, write_row};
+use super::driver::{Chunks, Finish, Product, drive};
+use super::epilogue::{Channels, Output, RowProduct, finish_panel, for_lanes};
 use crate::activations::RowGrid;
 use crate::arch::tiles::Tile;
 use crate::arch::{LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
+use crate::ops::math::mul_add;
 use crate::pack::panel;
 use crate::{Activations, Epilogue, Matrix, Pool, Width};
 
-pub(super) fn matmul<S: Simd>(
+pub(super) fn matmul<S: Simd, O: Output>(
     simd: S,
     pool: &Pool,
     a: &Activations,
     w: &Matrix,
     epilogue: &Epilogue<'_>,
-    out: &mut [f32],
+    out: &mut [O],
 ) {
-    let finish = FinishFloat { w, rows: a.grids(), epilogue };
+    let finish = FinishFloat { w, rows: a.grids(), epilogue, out: PhantomData };
     let shape = (a.rows(), w.out_features());
     drive(simd, pool, &FloatProduct { a, w }, &finish, shape, out);
 }
@@ -116,36 +118,44 @@ pub(super) fn panel_block<'a, S: Simd>(
 }
 
 /// The end of a product with float sums.
-pub(super) struct FinishFloat<'a> {
+pub(super) struct FinishFloat<'a, O> {
     pub(super) w: &'a Matrix,
     pub(super) rows: &'a [RowGrid],
     pub(super) epilogue: &'a Epilogue<'a>,
+    pub(super) out: PhantomData<fn(O)>,
 }
 
-impl Finish<f32> for FinishFloat<'_> {
-    type Out = f32;
+impl<O: Output> Finish<f32> for FinishFloat<'_, O> {
+    type Out = O;
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, sums: &[f32], tile: Tile<'_, f32>) {
-        for_lanes!(S, LANES => self.finish_lanes::<S, LANES>(sums, tile));
+    fn finish<S: Simd, P: Product<Sum = f32>>(
+        &self,
+        simd: S,
+        tile: Tile<'_, O>,
+        chunks: Chunks<'_, S, P>,
+    ) {
+        for_lanes!(S, LANES => {
+            finish_panel::<S, P, O, LANES>(simd, self.w, self.epilogue, tile, chunks, self);
+        });
     }
 }
 
-impl FinishFloat<'_> {
+impl<O> RowProduct<f32> for FinishFloat<'_, O> {
     #[inline(always)]
-    fn finish_lanes<S: Simd, const LANES: usize>(&self, sums: &[f32], mut tile: Tile<'_, f32>) {
-        let channels = Channels::<LANES>::new(self.w, self.epilogue, &tile);
-        let (sums, _) = sums.as_chunks::<LANES>();
-        for (row, sums) in sums.iter().enumerate() {
-            let mut values = *sums;
-            if self.w.width().is_some() {
-                let row_sum = self.rows[tile.first_row + row].sum;
-                for lane in 0..LANES {
-                    values[lane] =
-                        values[lane] * channels.scale[lane] + channels.offset[lane] * row_sum;
-                }
-            }
-            write_row::<S, LANES>(&channels, self.epilogue, values, &mut tile, row);
+    fn product<S: Simd, const LANES: usize>(
+        &self,
+        row: usize,
+        sums: &[f32; LANES],
+        channels: &Channels<LANES>,
+    ) -> [f32; LANES] {
+        // Weights that are floats have no offset.
+        let row_sum = if self.w.width().is_some() { self.rows[row].sum } else { 0.0 };
+        let mut values = [0.0; LANES];
+        for lane in 0..LANES {
+            let constant = mul_add::<S>(channels.offset[lane], row_sum, channels.bias[lane]);
+            values[lane] = mul_add::<S>(sums[lane], channels.scale[lane], constant);
         }
+        values
     }
 }

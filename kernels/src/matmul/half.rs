@@ -1,8 +1,10 @@
 //! Products with bfloat16 activations and codes as bfloat16 numbers, which are exact.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::driver::{Product, drive};
+use super::epilogue::Output;
 use super::float::{FinishFloat, panel_block};
 use crate::activations::HALF_STEP;
 use crate::arch::{LeftBlock, Simd};
@@ -11,18 +13,18 @@ use crate::memory::Buffer;
 use crate::pack::panel;
 use crate::{Activations, Epilogue, Matrix, Pool, Width};
 
-pub(super) fn matmul<S: Simd>(
+pub(super) fn matmul<S: Simd, O: Output>(
     simd: S,
     pool: &Pool,
     a: &Activations,
     w: &Matrix,
     epilogue: &Epilogue<'_>,
-    out: &mut [f32],
+    out: &mut [O],
 ) {
     // `supports` was checked: these are codes.
     if let Storage::Codes(width, words) = &w.storage {
         let product = HalfProduct { a, width: *width, words: words.of(), depth: w.in_features() };
-        let finish = FinishFloat { w, rows: a.grids(), epilogue };
+        let finish = FinishFloat { w, rows: a.grids(), epilogue, out: PhantomData };
         drive(simd, pool, &product, &finish, (a.rows(), w.out_features()), out);
     }
 }

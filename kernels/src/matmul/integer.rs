@@ -1,27 +1,29 @@
 //! Products with activations quantised to 8 bit.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::driver::{Finish, Product, drive};
-use super::epilogue::{Channels, for_lanes, write_row};
+use super::driver::{Chunks, Finish, Product, drive};
+use super::epilogue::{Channels, Output, RowProduct, finish_panel, for_lanes};
 use super::float::panel_block;
 use crate::activations::{RowGrid, int8_words};
 use crate::arch::tiles::Tile;
 use crate::arch::{LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
+use crate::ops::math::mul_add;
 use crate::pack::panel;
 use crate::{Activations, Epilogue, Matrix, Pool, Width};
 
-pub(super) fn matmul<S: Simd>(
+pub(super) fn matmul<S: Simd, O: Output>(
     simd: S,
     pool: &Pool,
     a: &Activations,
     w: &Matrix,
     epilogue: &Epilogue<'_>,
-    out: &mut [f32],
+    out: &mut [O],
 ) {
-    run(simd, pool, a, w, &FinishFloat { a, w, epilogue }, out);
+    run(simd, pool, a, w, &FinishProduct { a, w, epilogue, out: PhantomData }, out);
 }
 
 pub(super) fn accumulators<S: Simd>(
@@ -125,42 +127,50 @@ fn centred_sum(row: &RowGrid, columns: usize) -> i32 {
     row.code_sum.wrapping_sub((columns as i32).wrapping_mul(row.zero))
 }
 
-struct FinishFloat<'a> {
+struct FinishProduct<'a, O> {
     a: &'a Activations,
     w: &'a Matrix,
     epilogue: &'a Epilogue<'a>,
+    out: PhantomData<fn(O)>,
 }
 
-impl Finish<i32> for FinishFloat<'_> {
-    type Out = f32;
+impl<O: Output> Finish<i32> for FinishProduct<'_, O> {
+    type Out = O;
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, sums: &[i32], tile: Tile<'_, f32>) {
-        for_lanes!(S, LANES => self.finish_lanes::<S, LANES>(sums, tile));
+    fn finish<S: Simd, P: Product<Sum = i32>>(
+        &self,
+        simd: S,
+        tile: Tile<'_, O>,
+        chunks: Chunks<'_, S, P>,
+    ) {
+        for_lanes!(S, LANES => {
+            finish_panel::<S, P, O, LANES>(simd, self.w, self.epilogue, tile, chunks, self);
+        });
     }
 }
 
-impl FinishFloat<'_> {
+impl<O> RowProduct<i32> for FinishProduct<'_, O> {
     #[inline(always)]
-    fn finish_lanes<S: Simd, const LANES: usize>(&self, sums: &[i32], mut tile: Tile<'_, f32>) {
-        let channels = Channels::<LANES>::new(self.w, self.epilogue, &tile);
+    fn product<S: Simd, const LANES: usize>(
+        &self,
+        row: usize,
+        sums: &[i32; LANES],
+        channels: &Channels<LANES>,
+    ) -> [f32; LANES] {
+        let grid = &self.a.grids()[row];
+        let row_sum = centred_sum(grid, self.a.columns());
         let middle = self.w.width().map_or(0, |width| width.middle() as i32);
-        let (sums, _) = sums.as_chunks::<LANES>();
-        for (row, sums) in sums.iter().enumerate() {
-            let grid = &self.a.grids()[tile.first_row + row];
-            let (scale, zero) = (grid.scale, grid.zero);
-            let row_sum = centred_sum(grid, self.a.columns());
-            let shift = middle.wrapping_mul(row_sum);
-            let mut values = [0.0; LANES];
-            for lane in 0..LANES {
-                let centred = sums[lane]
-                    .wrapping_sub(zero.wrapping_mul(channels.code_sums[lane]))
-                    .wrapping_sub(shift);
-                values[lane] = (channels.scale[lane] * scale) * centred as f32
-                    + (channels.offset[lane] * scale) * row_sum as f32;
-            }
-            write_row::<S, LANES>(&channels, self.epilogue, values, &mut tile, row);
+        let shift = middle.wrapping_mul(row_sum);
+        let mut values = [0.0; LANES];
+        for lane in 0..LANES {
+            let correction = grid.zero.wrapping_mul(channels.code_sums[lane]).wrapping_add(shift);
+            let centred = sums[lane].wrapping_sub(correction) as f32;
+            let constant = channels.offset[lane] * row_sum as f32;
+            let y = mul_add::<S>(centred, channels.scale[lane], constant);
+            values[lane] = mul_add::<S>(y, grid.scale, channels.bias[lane]);
         }
+        values
     }
 }
 
@@ -173,13 +183,21 @@ impl Finish<i32> for FinishInteger<'_> {
     type Out = i32;
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, sums: &[i32], mut tile: Tile<'_, i32>) {
+    fn finish<S: Simd, P: Product<Sum = i32>>(
+        &self,
+        _: S,
+        mut tile: Tile<'_, i32>,
+        mut chunks: Chunks<'_, S, P>,
+    ) {
         let code_sums = &self.w.code_sums.of::<i32>()[tile.first_column..];
-        for (row, sums) in sums.chunks_exact(S::LANES).enumerate() {
-            let zero = self.a.grids()[tile.first_row + row].zero;
-            for ((out, sum), code_sum) in tile.row(row).iter_mut().zip(sums).zip(code_sums) {
-                *out = sum.wrapping_sub(zero.wrapping_mul(*code_sum));
+        let first_row = tile.first_row;
+        for_lanes!(S, LANES => while let Some((first, sums)) = chunks.next::<LANES>() {
+            for (row, sums) in (first..).zip(sums) {
+                let zero = self.a.grids()[first_row + row].zero;
+                for ((out, sum), code_sum) in tile.row(row).iter_mut().zip(sums).zip(code_sums) {
+                    *out = sum.wrapping_sub(zero.wrapping_mul(*code_sum));
+                }
             }
-        }
+        });
     }
 }

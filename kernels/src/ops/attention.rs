@@ -50,7 +50,7 @@ pub fn attention(
 }
 
 /// Panics unless the inputs and outputs of attention belong to `[batch, tokens, heads, head_dim]`.
-pub(super) fn check_lengths(qkv: &[f32], shape: [usize; 4], out: &[f32]) {
+pub(super) fn check_lengths<T>(qkv: &[T], shape: [usize; 4], out: &[f32]) {
     let size = shape.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor));
     assert_eq!(Some(out.len()), size, "expected {shape:?} outputs, found {}", out.len());
     assert_eq!(

@@ -12,12 +12,13 @@
 //! One task per image and head, a few query rows at a time, so that scores never leave the first-level cache.
 
 use bytemuck::{Pod, Zeroable};
+use half::f16;
 
 use super::math::{ROUNDER, mul_add, round};
 use super::{largest_magnitude, maximum};
 use crate::activations::{LEAST_SCALE, int8_words, spread};
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
-use crate::arch::{LeftBlock, Simd, Vectorized, dispatch};
+use crate::arch::{LeftBlock, Simd, Vectorized, dispatch, one_at_a_time};
 use crate::matmul::for_lanes;
 use crate::memory::{Buffer, Slot};
 use crate::ops::attention::check_lengths;
@@ -38,14 +39,14 @@ const ABOVE_MIDDLE: u32 = 0x8080_8080;
 
 /// [`attention`](super::attention) with queries, keys, values and probabilities rounded to 8 bit.
 ///
-/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, `out` `[batch, tokens, heads * head_dim]`. A number which is not finite makes the
+/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, in half precision since it is rounded further, `out` `[batch, tokens, heads * head_dim]`. A number which is not finite makes the
 /// outputs that depend on it NaN.
 ///
 /// # Panics
 /// When the length of a slice does not belong to the shape, or `tokens` or `head_dim` is above [`INTEGER_ATTENTION_LIMIT`].
 pub fn integer_attention(
     pool: &Pool,
-    qkv: &[f32],
+    qkv: &[f16],
     batch: usize,
     tokens: usize,
     heads: usize,
@@ -76,9 +77,9 @@ pub fn integer_attention(
 
 /// One head of one image.
 struct Head<'a> {
-    queries: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
+    queries: &'a [f16],
+    keys: &'a [f16],
+    values: &'a [f16],
     /// Elements from one token to the next.
     stride: usize,
     tile: Tile<'a, f32>,
@@ -103,7 +104,7 @@ impl Head<'_> {
         let queries = queries.get::<u32>(tokens.next_multiple_of(S::ROW_STEP) * query_words);
         let mut query_grids = Buffer::take(Slot::QueryGrids);
         let query_grids = query_grids.get::<QueryGrid>(tokens);
-        self.pack_queries::<S>(queries, query_grids);
+        self.pack_queries(simd, queries, query_grids);
 
         let key_words = query_words * S::int8_words(Width::Eight) * LANES;
         let mut keys = Buffer::take(Slot::Keys);
@@ -206,19 +207,21 @@ impl Head<'_> {
 
     /// Rounds the queries and packs them as a left operand.
     #[inline(always)]
-    fn pack_queries<S: Simd>(&self, words: &mut [u32], grids: &mut [QueryGrid]) {
+    fn pack_queries<S: Simd>(&self, simd: S, words: &mut [u32], grids: &mut [QueryGrid]) {
         let dim = self.tile.columns;
         let per_row = int8_words::<S>(dim);
         let mut codes = Buffer::take(Slot::RowCodes);
         let codes = codes.get::<i8>(4 * per_row);
         codes[dim..].fill(0);
+        let mut query = Buffer::take(Slot::Rows);
+        let query = query.get::<f32>(dim);
         let tiles = words.chunks_mut(S::INT8_ROWS * per_row);
         for (tile, (packed, grids)) in tiles.zip(grids.chunks_mut(S::INT8_ROWS)).enumerate() {
             let rows = packed.len() / per_row;
             let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
             for (index, grid) in grids.iter_mut().enumerate() {
                 let token = tile * S::INT8_ROWS + index;
-                let query = &self.queries[token * self.stride..][..dim];
+                simd.widen(&self.queries[token * self.stride..][..dim], query);
                 grid.scale = round_row(query, &mut codes[..dim]);
                 grid.sum = codes[..dim].iter().map(|&code| i32::from(code)).sum();
                 spread(codes, rows, index, S::INT8_STEP, packed);
@@ -237,22 +240,25 @@ impl Head<'_> {
         let dim = self.tile.columns;
         let mut codes = Buffer::take(Slot::RowCodes);
         let codes = codes.get::<i8>(dim.next_multiple_of(4));
+        let mut key = Buffer::take(Slot::Rows);
+        let key = key.get::<f32>(dim);
         scales.fill(0.0);
-        let rows = (0..self.tile.rows).map(|token| &self.keys[token * self.stride..][..dim]);
-        let mut rows = rows.enumerate();
+        let mut stored = Buffer::take(Slot::Right);
+        let count = dim.div_ceil(4) * LANES;
         let per_panel = int8_words::<S>(dim) * S::int8_words(Width::Eight) * LANES;
         for (panel, keys) in keys.chunks_exact_mut(per_panel).enumerate() {
-            let scales = &mut scales[panel * LANES..];
-            store_right(simd, dim.div_ceil(4) * LANES, keys, |words| {
-                for (token, row) in rows.by_ref().take(LANES) {
-                    let lane = token % LANES;
-                    scales[lane] = round_row(row, &mut codes[..dim]);
-                    let groups: &[u32] = bytemuck::cast_slice(codes);
-                    for (group, words) in groups.iter().zip(words.chunks_exact_mut(LANES)) {
-                        words[lane] = ABOVE_MIDDLE ^ u32::from_le(*group);
-                    }
+            let words = stored_panel::<S>(count, keys, &mut stored);
+            let first = panel * LANES;
+            for lane in 0..LANES.min(self.tile.rows - first) {
+                let token = first + lane;
+                simd.widen(&self.keys[token * self.stride..][..dim], key);
+                scales[token] = round_row(key, &mut codes[..dim]);
+                let groups: &[u32] = bytemuck::cast_slice(codes);
+                for (group, words) in groups.iter().zip(words.chunks_exact_mut(LANES)) {
+                    words[lane] = ABOVE_MIDDLE ^ u32::from_le(*group);
                 }
-            });
+            }
+            expand_panel(simd, count, &mut stored, keys);
         }
     }
 
@@ -266,26 +272,26 @@ impl Head<'_> {
         sums: &mut [i32],
     ) {
         let tokens = self.tile.rows;
-        let row = |token: usize, first: usize| -> [f32; LANES] {
-            let row = &self.values[token * self.stride + first..];
-            match row.first_chunk::<LANES>() {
-                // Features of the next head, in lanes beyond the last feature, are never looked at.
-                Some(row) => *row,
-                None => {
-                    let mut lanes = [0.0; LANES];
-                    lanes[..row.len()].copy_from_slice(row);
-                    lanes
-                }
-            }
-        };
+        let groups = tokens.div_ceil(4);
+        let mut stored = Buffer::take(Slot::Right);
+        let mut rows = Buffer::take(Slot::Rows);
+        // Rows beyond the last token are zero, and have the code of zero.
+        let rows = rows.get::<f32>(4 * groups * LANES);
+        rows[tokens * LANES..].fill(0.0);
+        let (rows, _) = rows.as_chunks_mut::<LANES>();
         let per_panel = int8_words::<S>(tokens) * S::int8_words(Width::Eight) * LANES;
         let (scales, _) = scales.as_chunks_mut::<LANES>();
         let (sums, _) = sums.as_chunks_mut::<LANES>();
         for (panel, values) in values.chunks_exact_mut(per_panel).enumerate() {
-            let first = panel * LANES;
             let mut largest = [0_u32; LANES];
-            for token in 0..tokens {
-                let row = row(token, first);
+            let starts = (panel * LANES..).step_by(self.stride);
+            for (row, start) in rows[..tokens].iter_mut().zip(starts) {
+                one_at_a_time();
+                // Features of the next head, in lanes beyond the last feature, are never looked at.
+                match self.values[start..].first_chunk::<LANES>() {
+                    Some(values) => simd.widen(values, row),
+                    None => simd.widen(&self.values[start..], row),
+                }
                 for lane in 0..LANES {
                     largest[lane] = largest[lane].max(row[lane].to_bits() & 0x7fff_ffff);
                 }
@@ -294,22 +300,27 @@ impl Head<'_> {
             for lane in 0..LANES {
                 (scales[panel][lane], inverses[lane]) = grid(f32::from_bits(largest[lane]));
             }
-            let sums = &mut sums[panel];
-            sums.fill(0);
-            store_right(simd, tokens.div_ceil(4) * LANES, values, |words| {
-                for (group, words) in words.chunks_exact_mut(LANES).enumerate() {
-                    let mut bytes = [0_u32; LANES];
-                    for byte in 0..4.min(tokens - 4 * group) {
-                        let row = row(4 * group + byte, first);
-                        for lane in 0..LANES {
-                            let code = round(row[lane] * inverses[lane]).wrapping_add(MIDDLE);
-                            sums[lane] = sums[lane].wrapping_add(code);
-                            bytes[lane] |= ((code & 0xff) as u32) << (8 * byte);
-                        }
-                    }
-                    words.copy_from_slice(&bytes);
+            let count = groups * LANES;
+            let words = stored_panel::<S>(count, values, &mut stored);
+            let (words, _) = words.as_chunks_mut::<LANES>();
+            let mut totals = [0; LANES];
+            for (words, rows) in words.iter_mut().zip(rows.as_chunks::<4>().0) {
+                one_at_a_time();
+                for lane in 0..LANES {
+                    let code = |row: usize| {
+                        round(rows[row][lane] * inverses[lane]).wrapping_add(MIDDLE) & 0xff
+                    };
+                    let codes = [code(0), code(1), code(2), code(3)];
+                    totals[lane] += codes[0] + codes[1] + codes[2] + codes[3];
+                    let word = codes[0] | codes[1] << 8 | codes[2] << 16 | codes[3] << 24;
+                    words[lane] = word as u32;
                 }
-            });
+            }
+            let beyond = MIDDLE * (4 * groups - tokens) as i32;
+            for lane in 0..LANES {
+                sums[panel][lane] = totals[lane] - beyond;
+            }
+            expand_panel(simd, count, &mut stored, values);
         }
     }
 }
@@ -328,16 +339,21 @@ fn left_block<S: Simd>(packed: &[u32], per_row: usize) -> LeftBlock<'_, u32> {
     LeftBlock { packed, per_row, tile_rows: S::INT8_ROWS, start: 0, end: per_row }
 }
 
-/// Lets `fill` write the `count` words of an 8-bit panel, and leaves in `right` what the micro-kernel multiplies.
+/// Where the `count` words of an 8-bit panel are written: in their place, or in `stored` to be expanded from there.
 #[inline(always)]
-fn store_right<S: Simd>(simd: S, count: usize, right: &mut [u32], fill: impl FnOnce(&mut [u32])) {
-    if S::multiplies_stored_bytes() {
-        fill(&mut right[..count]);
-    } else {
-        let mut stored = Buffer::take(Slot::Right);
-        let stored = stored.get::<u32>(count);
-        fill(stored);
-        simd.expand_int8(Width::Eight, stored, right);
+fn stored_panel<'a, S: Simd>(
+    count: usize,
+    right: &'a mut [u32],
+    stored: &'a mut Buffer,
+) -> &'a mut [u32] {
+    if S::multiplies_stored_bytes() { &mut right[..count] } else { stored.get::<u32>(count) }
+}
+
+/// Leaves in `right` what the micro-kernel multiplies.
+#[inline(always)]
+fn expand_panel<S: Simd>(simd: S, count: usize, stored: &mut Buffer, right: &mut [u32]) {
+    if !S::multiplies_stored_bytes() {
+        simd.expand_int8(Width::Eight, stored.get::<u32>(count), right);
     }
 }
 
@@ -379,6 +395,7 @@ fn exponentials<S: Simd, const LANES: usize>(scores: &[f32], factor: f32, codes:
     let (codes, _) = codes.as_chunks_mut::<LANES>();
     let mut totals = [0; LANES];
     for (codes, scores) in codes.iter_mut().zip(scores) {
+        one_at_a_time();
         for lane in 0..LANES {
             let x = (scores[lane] - largest) * factor;
             // NaN as well: minus infinity times zero.

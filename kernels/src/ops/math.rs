@@ -117,6 +117,34 @@ pub(crate) fn gelu_erf<S: Simd>(x: f32) -> f32 {
     mul_add::<S>(half, erf::<S>(x * std::f32::consts::FRAC_1_SQRT_2), half)
 }
 
+/// GELU to within 2.6e-4, for results that are rounded to half precision and then to 8 bit: without a division, in half the
+/// time.
+///
+/// `x (1/2 + h)` with `h = x P(x^2)` on -4..=4, clamped to the halves which it just reaches there; beyond 4 GELU differs from `x` or
+/// 0 by less than 1.3e-4.
+#[inline(always)]
+pub(crate) fn gelu_erf_coarse<S: Simd>(x: f32) -> f32 {
+    const LIMIT: f32 = 4.0;
+    let clamped = if x > LIMIT { LIMIT } else { x };
+    let clamped = if clamped < -LIMIT { -LIMIT } else { clamped };
+    let p = polynomial::<S, 7>(
+        clamped * clamped,
+        [
+            0.397_883_23,
+            -0.064_572_945,
+            0.008_772_312,
+            -8.139_996e-4,
+            4.795_386_7e-5,
+            -1.598_518_7e-6,
+            2.277_98e-8,
+        ],
+    );
+    let h = clamped * p;
+    let h = if h > 0.5 { 0.5 } else { h };
+    let h = if h < -0.5 { -0.5 } else { h };
+    mul_add::<S>(x, h, 0.5 * x)
+}
+
 /// The tanh approximation of GELU, as `x sigmoid(2 z)`; the error is below 4e-7 of `max(|x|, 1)`.
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Simd>(x: f32) -> f32 {

@@ -6,6 +6,7 @@
 
 mod attention;
 mod gelu;
+mod half;
 mod integer_attention;
 mod layer_norm;
 pub(crate) mod math;
@@ -17,6 +18,7 @@ mod transpose;
 
 pub use attention::attention;
 pub use gelu::gelu;
+pub use half::round_to_half;
 pub use integer_attention::{INTEGER_ATTENTION_LIMIT, integer_attention};
 pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;

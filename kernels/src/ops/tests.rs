@@ -1,3 +1,5 @@
+use half::f16;
+
 use super::math;
 use crate::arch::{Simd, Vectorized, dispatch};
 use crate::samples::Samples;
@@ -158,6 +160,7 @@ fn attention_agrees_with_the_oracle_on_any_number_of_threads() {
     {
         let width = heads * dim;
         let qkv = Samples::new(tokens as u64).floats(batch * tokens * 3 * width, 2.0);
+        let half_qkv: Vec<f16> = qkv.iter().map(|&value| f16::from_f32(value)).collect();
         let wide_qkv = wide(&qkv);
         let mut expected = vec![0.0; batch * tokens * width];
         for image in 0..batch {
@@ -189,7 +192,7 @@ fn attention_agrees_with_the_oracle_on_any_number_of_threads() {
                 assert_eq!(first.get_or_insert_with(|| out.clone()), &out);
 
                 let mut out = vec![f32::NAN; expected.len()];
-                ops::integer_attention(&pool, &qkv, batch, tokens, heads, dim, &mut out);
+                ops::integer_attention(&pool, &half_qkv, batch, tokens, heads, dim, &mut out);
                 // Steps of 2 / 127 for every number, and of 1 / 255 for the probabilities.
                 assert_near(isa.name(), &out, &expected, 0.08);
                 let squares: f64 =
@@ -212,6 +215,7 @@ fn numbers_that_are_not_finite_show_in_integer_attention() {
             for (place, spoiled) in [(1, dim), (dim + 1, tokens * dim), (2 * dim + 1, tokens)] {
                 let mut qkv = Samples::new(3).floats(tokens * 3 * dim, 1.0);
                 qkv[3 * dim + place] = value;
+                let qkv: Vec<f16> = qkv.into_iter().map(f16::from_f32).collect();
                 let mut out = vec![0.0; tokens * dim];
                 ops::integer_attention(&pool, &qkv, 1, tokens, 1, dim, &mut out);
                 let found = out.iter().filter(|value| value.is_nan()).count();

@@ -16,6 +16,7 @@
 //! bits here: five digits per byte would need a multiplication per digit in the inner loop for a fifth less memory.
 
 use crate::Width;
+use crate::arch::one_at_a_time;
 
 /// Codes of one output channel in a group of words; every block of the input dimension holds whole groups.
 pub(crate) const fn group_depth(width: Width) -> usize {
@@ -43,12 +44,6 @@ pub(crate) const fn panel_words(width: Width, depth: usize, lanes: usize) -> usi
     depth.div_ceil(group_depth(width)) * group_words(width) * lanes
 }
 
-/// Keeps the compiler from vectorising a loop across groups, with gathers and scatters, once it has unrolled the lanes.
-#[inline(always)]
-fn one_group_at_a_time() {
-    std::hint::black_box(());
-}
-
 /// Expands whole groups to centred floats `k - width.middle()`, `[depth][LANES]`.
 ///
 /// Here and below a word is shifted step by step, not by a shift of its own for each code, for the same reason: each row
@@ -74,7 +69,7 @@ fn expand_f32_words<const LANES: usize, const BITS: usize, const STEPS: usize>(
 ) {
     let mask = (1_u32 << BITS) - 1;
     for (word, rows) in words.iter().zip(out.chunks_exact_mut(4 * STEPS)) {
-        one_group_at_a_time();
+        one_at_a_time();
         let mut rest = *word;
         for byte in 0..4 {
             for step in 0..STEPS {
@@ -92,7 +87,7 @@ fn expand_f32_words<const LANES: usize, const BITS: usize, const STEPS: usize>(
 fn expand_f32_planes<const LANES: usize>(words: &[[u32; LANES]], out: &mut [[f32; LANES]]) {
     let (groups, _) = words.as_chunks::<3>();
     for (group, rows) in groups.iter().zip(out.chunks_exact_mut(32)) {
-        one_group_at_a_time();
+        one_at_a_time();
         let [mut first, mut second, mut high] = *group;
         for byte in 0..4 {
             for step in 0..8 {
@@ -132,7 +127,7 @@ fn expand_byte_words<const LANES: usize, const BITS: usize, const STEPS: usize>(
     out: &mut [[u32; LANES]],
 ) {
     for (word, rows) in words.iter().zip(out.chunks_exact_mut(STEPS)) {
-        one_group_at_a_time();
+        one_at_a_time();
         let mut rest = *word;
         for row in rows {
             for lane in 0..LANES {
@@ -147,7 +142,7 @@ fn expand_byte_words<const LANES: usize, const BITS: usize, const STEPS: usize>(
 fn expand_byte_planes<const LANES: usize>(words: &[[u32; LANES]], out: &mut [[u32; LANES]]) {
     let (groups, _) = words.as_chunks::<3>();
     for (group, rows) in groups.iter().zip(out.chunks_exact_mut(8)) {
-        one_group_at_a_time();
+        one_at_a_time();
         let [mut first, mut second, mut high] = *group;
         for (step, row) in rows.iter_mut().enumerate() {
             let low = if step < 4 { &mut first } else { &mut second };
@@ -167,7 +162,7 @@ pub(crate) fn expand_nibbles<const LANES: usize>(words: &[u32], out: &mut [u32])
     let (words, _) = words.as_chunks::<LANES>();
     let (out, _) = out.as_chunks_mut::<LANES>();
     for (word, rows) in words.iter().zip(out.chunks_exact_mut(2)) {
-        one_group_at_a_time();
+        one_at_a_time();
         let mut rest = *word;
         for row in rows {
             for lane in 0..LANES {
@@ -210,7 +205,7 @@ fn expand_half_words<const LANES: usize, const BITS: usize, const STEPS: usize>(
 ) {
     let mask = (1_u32 << BITS) - 1;
     for (word, rows) in words.iter().zip(out.chunks_exact_mut(2 * STEPS)) {
-        one_group_at_a_time();
+        one_at_a_time();
         let mut rest = *word;
         for pair in rows.chunks_exact_mut(2) {
             let [low, high] = pair else { unreachable!("chunks of two") };
@@ -228,7 +223,7 @@ fn expand_half_words<const LANES: usize, const BITS: usize, const STEPS: usize>(
 fn expand_half_planes<const LANES: usize>(words: &[[u32; LANES]], out: &mut [[u32; LANES]]) {
     let (groups, _) = words.as_chunks::<3>();
     for (group, rows) in groups.iter().zip(out.chunks_exact_mut(16)) {
-        one_group_at_a_time();
+        one_at_a_time();
         let [mut first, mut second, mut high] = *group;
         for (step, pair) in rows.chunks_exact_mut(2).enumerate() {
             let low = if step < 4 { &mut first } else { &mut second };

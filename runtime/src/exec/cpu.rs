@@ -7,6 +7,7 @@
 //! y       [tokens, dim]                   embedded patches; the stream's next value
 //! narrow  [tokens, dim]                   attention output
 //! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP
+//! half    [tokens, max(3 dim, hidden)]    the same in half precision, where they are rounded further
 //! packed  [tokens, max(dim, hidden)]      left operand of the next product
 //! ```
 //!
@@ -25,7 +26,10 @@
 use std::mem::swap;
 use std::sync::Arc;
 
-use fresnel_kernels::{Activations, Arithmetic, Epilogue, Isa, Patches, Pool, Rows, matmul, ops};
+use fresnel_kernels::{
+    Activations, Arithmetic, Epilogue, Isa, Patches, Pool, Rows, matmul, matmul_to_half, ops,
+};
+use half::f16;
 
 use super::patches::{Sizes, assemble, pool};
 use super::profile::{Clock, Operation};
@@ -55,6 +59,7 @@ pub(super) struct Arena {
     y: Vec<f32>,
     narrow: Vec<f32>,
     wide: Vec<f32>,
+    half: Vec<f16>,
     packed: Activations,
 }
 
@@ -165,7 +170,7 @@ impl Executor {
         let linear = &model.weights().patch_embed;
         let mut multiply = Multiply { pool, arithmetic, packed: &mut arena.packed, clock };
         let laps = [Operation::Patches, Operation::PatchEmbedding];
-        multiply.run(laps, &rows, linear, Epilogue::default(), embedded);
+        multiply.run(laps, &rows, linear, Epilogue::default(), Out::Single(embedded));
         for (embedded, x) in embedded
             .chunks_exact(sizes.patches * sizes.dim)
             .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
@@ -179,28 +184,39 @@ impl Executor {
     pub(super) fn block(&mut self, block: &Block, arithmetic: Arithmetic, count: usize) {
         let Self { pool, arena, sizes, clock, .. } = self;
         let rows = count * sizes.tokens();
-        let Arena { x, y, narrow, wide, packed } = arena;
+        let Arena { x, y, narrow, wide, half, packed } = arena;
         let stream = rows * sizes.dim;
         let (x_rows, y_rows) = (&mut x[..stream], &mut y[..stream]);
         let narrow = &mut narrow[..stream];
         let mut multiply = Multiply { pool, arithmetic, packed, clock };
 
-        let qkv = &mut wide[..3 * stream];
-        let laps = [Operation::Norm1, Operation::Qkv];
-        let normalized_x = normalized(&block.norm1, x_rows);
-        multiply.run(laps, &normalized_x, &block.qkv, Epilogue::default(), qkv);
-        if let (Some(q), Some(k)) = (&block.q_norm, &block.k_norm) {
-            normalize_heads(sizes, q, k, qkv);
-            multiply.clock.lap(Operation::QkNorm, 0);
-        }
         let head_dim = sizes.dim / sizes.heads;
         let (tokens, heads) = (sizes.tokens(), sizes.heads);
+        let laps = [Operation::Norm1, Operation::Qkv];
+        let normalized_x = normalized(&block.norm1, x_rows);
+        let head_norms = block.q_norm.as_ref().zip(block.k_norm.as_ref());
         let integers = block.qkv.arithmetic(arithmetic) == Arithmetic::Int8
             && tokens.max(head_dim) <= ops::INTEGER_ATTENTION_LIMIT;
-        if integers {
-            ops::integer_attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+        let half_qkv = &mut half[..3 * stream];
+        if integers && head_norms.is_none() {
+            let out = Out::Half(half_qkv);
+            multiply.run(laps, &normalized_x, &block.qkv, Epilogue::default(), out);
         } else {
-            ops::attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+            let qkv = &mut wide[..3 * stream];
+            let out = Out::Single(qkv);
+            multiply.run(laps, &normalized_x, &block.qkv, Epilogue::default(), out);
+            if let Some((q, k)) = head_norms {
+                normalize_heads(sizes, q, k, qkv);
+                multiply.clock.lap(Operation::QkNorm, 0);
+            }
+            if integers {
+                ops::round_to_half(pool, qkv, half_qkv);
+            } else {
+                ops::attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+            }
+        }
+        if integers {
+            ops::integer_attention(pool, half_qkv, count, tokens, heads, head_dim, narrow);
         }
         // Scores and weighted values.
         multiply.clock.lap(Operation::Attention, 2 * rows * tokens * sizes.dim);
@@ -210,19 +226,29 @@ impl Executor {
             ..Epilogue::default()
         };
         let laps = [Operation::PackAttention, Operation::Projection];
-        multiply.run(laps, &plain(narrow, sizes.dim), &block.proj, epilogue, y_rows);
+        multiply.run(laps, &plain(narrow, sizes.dim), &block.proj, epilogue, Out::Single(y_rows));
 
-        let hidden = &mut wide[..rows * sizes.hidden];
+        let hidden = rows * sizes.hidden;
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
         let laps = [Operation::Norm2, Operation::Fc1];
-        multiply.run(laps, &normalized(&block.norm2, y_rows), &block.fc1, epilogue, hidden);
+        let normalized_y = normalized(&block.norm2, y_rows);
+        // What is rounded to 8 bit or bfloat16 next loses nothing in half precision, and halves the traffic.
+        let rows = if block.fc2.arithmetic(arithmetic) == Arithmetic::F32 {
+            let hidden = &mut wide[..hidden];
+            multiply.run(laps, &normalized_y, &block.fc1, epilogue, Out::Single(hidden));
+            plain(hidden, sizes.hidden)
+        } else {
+            let hidden = &mut half[..hidden];
+            multiply.run(laps, &normalized_y, &block.fc1, epilogue, Out::Half(hidden));
+            Rows::Half { values: hidden, columns: sizes.hidden }
+        };
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_deref(),
             residual: Some(y_rows),
             ..Epilogue::default()
         };
         let laps = [Operation::PackHidden, Operation::Fc2];
-        multiply.run(laps, &plain(hidden, sizes.hidden), &block.fc2, epilogue, x_rows);
+        multiply.run(laps, &rows, &block.fc2, epilogue, Out::Single(x_rows));
     }
 
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
@@ -241,7 +267,13 @@ impl Executor {
         let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
             Some(linear) => {
                 let laps = [Operation::Pooling, Operation::Head];
-                multiply.run(laps, &plain(rows, sizes.dim), linear, Epilogue::default(), out);
+                multiply.run(
+                    laps,
+                    &plain(rows, sizes.dim),
+                    linear,
+                    Epilogue::default(),
+                    Out::Single(out),
+                );
             }
             None => {
                 out.copy_from_slice(rows);
@@ -284,14 +316,9 @@ impl Arena {
         let lengths = arena_lengths(sizes, images).unwrap_or([usize::MAX; 4]);
         let buffers = [&mut self.x, &mut self.y, &mut self.narrow, &mut self.wide];
         for (buffer, length) in buffers.into_iter().zip(lengths) {
-            let missing = length.saturating_sub(buffer.len());
-            buffer.try_reserve_exact(missing).map_err(|error| {
-                let text = format!("cannot allocate {length} numbers for activations");
-                Error::new(ErrorKind::Limit, text).with_source(error)
-            })?;
-            buffer.resize(buffer.len() + missing, 0.0);
+            grow(buffer, length, 0.0)?;
         }
-        Ok(())
+        grow(&mut self.half, lengths[3], f16::ZERO)
     }
 
     fn normalize_into_y(&mut self, pool: &Pool, norm: &Norm, sizes: &Sizes, images: usize) {
@@ -300,7 +327,18 @@ impl Arena {
     }
 }
 
-/// Lengths of `x`, `y`, `narrow`, `wide` for `images` images; `None` on overflow.
+/// Makes a buffer at least `length` numbers long.
+fn grow<T: Copy>(buffer: &mut Vec<T>, length: usize, zero: T) -> Result<(), Error> {
+    let missing = length.saturating_sub(buffer.len());
+    buffer.try_reserve_exact(missing).map_err(|error| {
+        let text = format!("cannot allocate {length} numbers for activations");
+        Error::new(ErrorKind::Limit, text).with_source(error)
+    })?;
+    buffer.resize(buffer.len() + missing, zero);
+    Ok(())
+}
+
+/// Lengths of `x`, `y`, `narrow`, and of `wide` and `half` each, for `images` images; `None` on overflow.
 fn arena_lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
     let rows = sizes.tokens().checked_mul(images)?;
     let stream = rows.checked_mul(sizes.dim)?;
@@ -319,6 +357,12 @@ struct Multiply<'a> {
     clock: &'a mut Clock,
 }
 
+/// Where a product goes.
+enum Out<'a> {
+    Single(&'a mut [f32]),
+    Half(&'a mut [f16]),
+}
+
 impl Multiply<'_> {
     /// `laps` names the packing of the rows and the product.
     fn run(
@@ -327,14 +371,24 @@ impl Multiply<'_> {
         rows: &Rows<'_>,
         linear: &Linear,
         epilogue: Epilogue<'_>,
-        out: &mut [f32],
+        out: Out<'_>,
     ) {
         let [pack, product] = laps;
         let epilogue = Epilogue { bias: linear.bias.as_deref(), ..epilogue };
         self.packed.pack(self.pool, linear.arithmetic(self.arithmetic), rows);
         self.clock.lap(pack, 0);
-        matmul(self.pool, self.packed, &linear.weight, &epilogue, out);
-        self.clock.lap(product, out.len() * linear.weight.in_features());
+        let weight = &linear.weight;
+        let length = match out {
+            Out::Single(out) => {
+                matmul(self.pool, self.packed, weight, &epilogue, out);
+                out.len()
+            }
+            Out::Half(out) => {
+                matmul_to_half(self.pool, self.packed, weight, &epilogue, out);
+                out.len()
+            }
+        };
+        self.clock.lap(product, length * weight.in_features());
     }
 }
 

@@ -16,6 +16,8 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
+use half::f16;
+
 use super::avx512::Avx512Vnni;
 use crate::arch::witness::ran;
 use crate::arch::{LeftBlock, Simd, Vectorized};
@@ -111,6 +113,16 @@ impl Simd for Amx {
 
     fn end_tiles(self) {
         release();
+    }
+
+    #[inline(always)]
+    fn narrow(self, values: &[f32], out: &mut [f16]) {
+        self.0.narrow(values, out);
+    }
+
+    #[inline(always)]
+    fn widen(self, values: &[f16], out: &mut [f32]) {
+        self.0.widen(values, out);
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

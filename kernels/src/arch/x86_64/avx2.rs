@@ -7,6 +7,8 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
@@ -44,6 +46,18 @@ impl Simd for Avx2 {
         unsafe { run(self, task) }
     }
 
+    #[inline(always)]
+    fn narrow(self, values: &[f32], out: &mut [f16]) {
+        // SAFETY: the token `self` exists only where `detect` found avx and f16c.
+        unsafe { narrow(values, out) }
+    }
+
+    #[inline(always)]
+    fn widen(self, values: &[f16], out: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx and f16c.
+        unsafe { widen(values, out) }
+    }
+
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx2.
         unsafe { expand_f32(width, words, out) }
@@ -78,6 +92,43 @@ impl Simd for Avx2 {
     ) {
         // SAFETY: the token `self` exists only where `detect` found avx2.
         unsafe { int8_rows(rows, width, left, right, sums, start) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx,f16c")]
+pub(super) fn narrow(values: &[f32], out: &mut [f16]) {
+    let count = values.len().min(out.len());
+    let (chunks, rest) = values[..count].as_chunks::<8>();
+    let (out_chunks, out_rest) = out[..count].as_chunks_mut::<8>();
+    for (values, out) in chunks.iter().zip(out_chunks) {
+        // SAFETY: `values` has 8 floats and `out` 8 numbers of 16 bits; neither access needs alignment.
+        unsafe {
+            let rounded =
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(values.as_ptr()));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), rounded);
+        }
+    }
+    for (value, out) in rest.iter().zip(out_rest) {
+        *out = f16::from_f32(*value);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx,f16c")]
+pub(super) fn widen(values: &[f16], out: &mut [f32]) {
+    let count = values.len().min(out.len());
+    let (chunks, rest) = values[..count].as_chunks::<8>();
+    let (out_chunks, out_rest) = out[..count].as_chunks_mut::<8>();
+    for (values, out) in chunks.iter().zip(out_chunks) {
+        // SAFETY: `values` has 8 numbers of 16 bits and `out` 8 floats; neither access needs alignment.
+        unsafe {
+            let widened = _mm256_cvtph_ps(_mm_loadu_si128(values.as_ptr().cast()));
+            _mm256_storeu_ps(out.as_mut_ptr(), widened);
+        }
+    }
+    for (value, out) in rest.iter().zip(out_rest) {
+        *out = value.to_f32();
     }
 }
 

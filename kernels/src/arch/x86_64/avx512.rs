@@ -5,6 +5,8 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
@@ -47,6 +49,18 @@ impl Simd for Avx512Vnni {
         unsafe { run(self, task) }
     }
 
+    #[inline(always)]
+    fn narrow(self, values: &[f32], out: &mut [f16]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
+        unsafe { narrow(values, out) }
+    }
+
+    #[inline(always)]
+    fn widen(self, values: &[f16], out: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
+        unsafe { widen(values, out) }
+    }
+
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512 f, bw, dq and vl.
         unsafe { expand_f32(width, words, out) }
@@ -74,6 +88,39 @@ impl Simd for Avx512Vnni {
         // SAFETY: the token `self` exists only where `detect` found avx512f and avx512vnni.
         unsafe { int8_rows(rows, left, right, sums, start) }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,f16c")]
+fn narrow(values: &[f32], out: &mut [f16]) {
+    let count = values.len().min(out.len());
+    let (chunks, rest) = values[..count].as_chunks::<16>();
+    let (out_chunks, out_rest) = out[..count].as_chunks_mut::<16>();
+    for (values, out) in chunks.iter().zip(out_chunks) {
+        // SAFETY: `values` has 16 floats and `out` 16 numbers of 16 bits; neither access needs alignment.
+        unsafe {
+            let rounded =
+                _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_loadu_ps(values.as_ptr()));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), rounded);
+        }
+    }
+    super::avx2::narrow(rest, out_rest);
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,f16c")]
+fn widen(values: &[f16], out: &mut [f32]) {
+    let count = values.len().min(out.len());
+    let (chunks, rest) = values[..count].as_chunks::<16>();
+    let (out_chunks, out_rest) = out[..count].as_chunks_mut::<16>();
+    for (values, out) in chunks.iter().zip(out_chunks) {
+        // SAFETY: `values` has 16 numbers of 16 bits and `out` 16 floats; neither access needs alignment.
+        unsafe {
+            let widened = _mm512_cvtph_ps(_mm256_loadu_si256(values.as_ptr().cast()));
+            _mm512_storeu_ps(out.as_mut_ptr(), widened);
+        }
+    }
+    super::avx2::widen(rest, out_rest);
 }
 
 // Not inlined: as arguments of their own, the two slices are known not to overlap.

@@ -2,7 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{Avx2, expand_f32, f32_rows, load_i32, load_u32, store_i32};
+use half::f16;
+
+use super::avx2::{Avx2, expand_f32, f32_rows, load_i32, load_u32, narrow, store_i32, widen};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
@@ -35,6 +37,18 @@ impl Simd for AvxVnni {
         }
         // SAFETY: the token `self` exists only where `detect` found avx2, fma, f16c and avxvnni.
         unsafe { run(self, task) }
+    }
+
+    #[inline(always)]
+    fn narrow(self, values: &[f32], out: &mut [f16]) {
+        // SAFETY: the token `self` exists only where `detect` found avx and f16c.
+        unsafe { narrow(values, out) }
+    }
+
+    #[inline(always)]
+    fn widen(self, values: &[f16], out: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx and f16c.
+        unsafe { widen(values, out) }
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

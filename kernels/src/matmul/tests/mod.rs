@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::samples::Samples;
 use crate::{
     Activation, Activations, Arithmetic, Epilogue, Isa, Matrix, MatrixError, Pool, Width, matmul,
-    matmul_accumulators, reference,
+    matmul_accumulators, matmul_to_half, reference,
 };
 use cases::*;
 
@@ -171,6 +171,38 @@ fn the_epilogue_is_applied_in_order() {
                 }
             }
         }
+    }
+}
+
+/// Products in half precision are the others, rounded.
+#[test]
+fn products_are_rounded_to_half_precision() {
+    let case = Case::new(Width::Three, (21, 70, 50), Fill::Random, 8);
+    let mut samples = Samples::new(9);
+    let (bias, residual) = (samples.floats(case.n, 1e5), samples.floats(case.m * case.n, 1.0));
+    let mut first: Option<Vec<f16>> = None;
+    for isa in Isa::available() {
+        let (pool, matrix) = (pool(isa), case.matrix(isa));
+        let packed = case.pack(&pool, Arithmetic::Int8);
+        for activation in [None].into_iter().chain(Activation::ALL.map(Some)) {
+            for (bias, residual) in [(None, None), (Some(&bias[..]), Some(&residual[..]))] {
+                let epilogue = Epilogue { bias, activation, residual, layer_scale: None };
+                let exact = case.product(&pool, Arithmetic::Int8, &matrix, &epilogue);
+                let mut out = vec![f16::NAN; exact.len()];
+                matmul_to_half(&pool, &packed, &matrix, &epilogue, &mut out);
+                for (out, exact) in out.iter().zip(exact) {
+                    let exact = exact.clamp(-65504.0, 65504.0);
+                    let error = (out.to_f32() - exact).abs();
+                    assert!(error <= 2.6e-4 + exact.abs() / 2048.0, "{isa}: {out} for {exact}");
+                    let rounded = f16::from_f32(exact);
+                    assert!(activation == Some(Activation::GeluErf) || *out == rounded);
+                }
+            }
+        }
+        let mut out = vec![f16::NAN; case.m * case.n];
+        let epilogue = Epilogue { activation: Some(Activation::GeluErf), ..NONE };
+        matmul_to_half(&pool, &packed, &matrix, &epilogue, &mut out);
+        assert_eq!(first.get_or_insert_with(|| out.clone()), &out, "{isa}");
     }
 }
 

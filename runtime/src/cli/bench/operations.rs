@@ -1,6 +1,7 @@
 //! The operations between the matrix products of a block.
 
 use fresnel_kernels::{Activation, Activations, Arithmetic, Pool, Rows, ops};
+use half::f16;
 use serde_json::json;
 
 use super::products::arithmetic_name;
@@ -46,6 +47,7 @@ pub(super) fn bench(
     let head_dim = dim / heads;
     let numbers = |count: usize| noise().take(count).collect::<Vec<f32>>();
     let (narrow, wide, qkv) = (numbers(m * dim), numbers(m * hidden), numbers(3 * m * dim));
+    let half_qkv: Vec<f16> = qkv.iter().map(|&value| f16::from_f32(value)).collect();
     let (gamma, beta) = (vec![1.0; dim], vec![0.0; dim]);
     let [mut attended, mut attended_integer, mut normed] = [(); 3].map(|()| vec![0.0; m * dim]);
     let normalized = Rows::Normalized { x: &narrow, gamma: &gamma, beta: &beta, eps: 1e-6 };
@@ -60,7 +62,8 @@ pub(super) fn bench(
             format!("integer attention, {heads} heads of {head_dim}"),
             qkv.len(),
             || {
-                ops::integer_attention(pool, &qkv, 1, m, heads, head_dim, &mut attended_integer);
+                let out = &mut attended_integer;
+                ops::integer_attention(pool, &half_qkv, 1, m, heads, head_dim, out);
             },
         ),
         Operation::new(format!("softmax, {heads} x {m} rows of {m}"), scores.len(), || {
