@@ -13,10 +13,6 @@ use crate::memory::{Buffer, Slot};
 /// cache.
 const TASK_ROWS: usize = 400;
 
-/// Rows multiplied and finished together, or one row tile if that is more: their sums stay in the first-level cache, and the
-/// next rows may be multiplied while these are finished.
-const CHUNK_ROWS: usize = 32;
-
 /// The operands of a product.
 pub(super) trait Product: Sync {
     /// Element of the packed left operand.
@@ -69,59 +65,8 @@ pub(super) trait Finish<Sum>: Sync {
     /// Element of the output.
     type Out: Send;
 
-    /// Writes a tile of the output from the sums of its rows.
-    fn finish<S: Simd, P: Product<Sum = Sum>>(
-        &self,
-        simd: S,
-        tile: Tile<'_, Self::Out>,
-        chunks: Chunks<'_, S, P>,
-    );
-}
-
-/// The sums of a panel, a few rows at a time. No closures: what is not inlined would be compiled without the instruction set.
-pub(super) struct Chunks<'a, S, P: Product> {
-    simd: S,
-    product: &'a P,
-    /// The packed rows of the tile, and elements of each.
-    packed: &'a [P::Left],
-    per_row: usize,
-    /// The last block of the input dimension, of the left operand in elements of a row.
-    left: Range<usize>,
-    right: &'a [P::Right],
-    /// Sums of a chunk, or of the tile where earlier blocks have left sums.
-    sums: &'a mut [P::Sum],
-    /// Whether they have.
-    kept: bool,
-    /// Rows of a chunk; the last may have fewer.
-    rows: usize,
-    /// Rows of the tile.
-    count: usize,
-    /// First row of the next chunk.
-    next: usize,
-}
-
-impl<S: Simd, P: Product> Chunks<'_, S, P> {
-    /// First row and sums of the next chunk.
-    #[inline(always)]
-    pub(super) fn next<const LANES: usize>(&mut self) -> Option<(usize, &[[P::Sum; LANES]])> {
-        let first = self.next;
-        if first >= self.count {
-            return None;
-        }
-        let count = self.rows.min(self.count - first);
-        self.next += count;
-        let stored = count.next_multiple_of(P::row_step::<S>());
-        let sums = &mut self.sums[if self.kept { first * LANES } else { 0 }..][..stored * LANES];
-        let left = LeftBlock {
-            packed: &self.packed[first * self.per_row..][..stored * self.per_row],
-            per_row: self.per_row,
-            tile_rows: P::tile_rows::<S>(),
-            start: self.left.start,
-            end: self.left.end,
-        };
-        self.product.multiply(self.simd, left, self.right, sums, !self.kept);
-        Some((first, &sums.as_chunks::<LANES>().0[..count]))
-    }
+    /// Writes a tile of the output from its sums, `[rows][S::LANES]`.
+    fn finish<S: Simd>(&self, simd: S, sums: &[Sum], tile: Tile<'_, Self::Out>);
 }
 
 /// Multiplies all `m` rows with all `n` output channels.
@@ -166,46 +111,27 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
     fn run<S: Simd>(self, simd: S) {
         let Task { product, finish, tile } = self;
         let depth = product.depth();
-        let (tile_rows, row_step) = (P::tile_rows::<S>(), P::row_step::<S>());
-        let chunk_rows = tile_rows * (CHUNK_ROWS / tile_rows).max(1);
         let per_row = product.left_len::<S>(depth);
-        let stored_rows = tile.rows.next_multiple_of(row_step);
-        let packed = &product.left()[tile.first_row * per_row..][..stored_rows * per_row];
+        let rows = tile.rows.next_multiple_of(P::row_step::<S>());
+        let packed = &product.left()[tile.first_row * per_row..][..rows * per_row];
         let panel = tile.first_column / S::LANES;
         let mut right = Buffer::take(Slot::Right);
         let mut sums = Buffer::take(Slot::Sums);
-        // Sums outlive a block only where there are several.
-        let kept = depth > P::BLOCK;
-        let kept_rows = if kept { stored_rows } else { chunk_rows.min(stored_rows) };
-        let sums = sums.get::<P::Sum>(kept_rows * S::LANES);
+        let sums = sums.get::<P::Sum>(rows * S::LANES);
         simd.begin_tiles();
-        let last = (depth - 1) / P::BLOCK * P::BLOCK;
-        for start in (0..last).step_by(P::BLOCK) {
-            let end = start + P::BLOCK;
+        for start in (0..depth).step_by(P::BLOCK) {
+            let end = depth.min(start + P::BLOCK);
             let right = product.expand_right(simd, panel, start..end, &mut right);
             let left = LeftBlock {
                 packed,
                 per_row,
-                tile_rows,
+                tile_rows: P::tile_rows::<S>(),
                 start: product.left_len::<S>(start),
                 end: product.left_len::<S>(end),
             };
             product.multiply(simd, left, right, sums, start == 0);
         }
-        let chunks = Chunks {
-            simd,
-            product,
-            packed,
-            per_row,
-            left: product.left_len::<S>(last)..per_row,
-            right: product.expand_right(simd, panel, last..depth, &mut right),
-            sums,
-            kept,
-            rows: chunk_rows,
-            count: tile.rows,
-            next: 0,
-        };
-        finish.finish(simd, tile, chunks);
         simd.end_tiles();
+        finish.finish(simd, &sums[..tile.rows * S::LANES], tile);
     }
 }

@@ -6,7 +6,6 @@
 use half::f16;
 
 use super::Epilogue;
-use super::driver::{Chunks, Product};
 use crate::Matrix;
 use crate::arch::tiles::Tile;
 use crate::arch::{Simd, one_at_a_time};
@@ -170,59 +169,57 @@ pub(super) trait RowProduct<Sum> {
 
 /// Turns the sums of a panel into outputs.
 #[inline(always)]
-pub(super) fn finish_panel<S: Simd, P: Product, O: Output, const LANES: usize>(
+pub(super) fn finish_panel<S: Simd, Sum, O: Output, const LANES: usize>(
     simd: S,
     w: &Matrix,
     epilogue: &Epilogue<'_>,
+    sums: &[Sum],
     tile: Tile<'_, O>,
-    chunks: Chunks<'_, S, P>,
-    product: &impl RowProduct<P::Sum>,
+    product: &impl RowProduct<Sum>,
 ) {
     if epilogue.layer_scale.is_none() && epilogue.residual.is_none() {
-        finish_rows::<S, P, O, LANES, true>(simd, w, epilogue, tile, chunks, product);
+        finish_rows::<S, Sum, O, LANES, true>(simd, w, epilogue, sums, tile, product);
     } else {
-        finish_rows::<S, P, O, LANES, false>(simd, w, epilogue, tile, chunks, product);
+        finish_rows::<S, Sum, O, LANES, false>(simd, w, epilogue, sums, tile, product);
     }
 }
 
+/// No closures here: what is not inlined would be compiled without the instruction set.
 #[inline(always)]
-fn finish_rows<S: Simd, P: Product, O: Output, const LANES: usize, const PLAIN: bool>(
+fn finish_rows<S: Simd, Sum, O: Output, const LANES: usize, const PLAIN: bool>(
     simd: S,
     w: &Matrix,
     epilogue: &Epilogue<'_>,
+    sums: &[Sum],
     mut tile: Tile<'_, O>,
-    mut chunks: Chunks<'_, S, P>,
-    product: &impl RowProduct<P::Sum>,
+    product: &impl RowProduct<Sum>,
 ) {
     let channels = Channels::<LANES>::new(w, epilogue, &tile);
+    let (sums, _) = sums.as_chunks::<LANES>();
     let (first_row, residual) = (tile.first_row, epilogue.residual);
     let Some(activation) = epilogue.activation else {
-        while let Some((first, sums)) = chunks.next::<LANES>() {
-            for (row, sums) in (first..).zip(sums) {
-                one_at_a_time();
-                let values = product.product::<S, LANES>(first_row + row, sums, &channels);
-                store_row::<S, O, LANES, PLAIN>(simd, values, &channels, residual, row, &mut tile);
-            }
+        for (row, sums) in sums.iter().enumerate() {
+            one_at_a_time();
+            let values = product.product::<S, LANES>(first_row + row, sums, &channels);
+            store_row::<S, O, LANES, PLAIN>(simd, values, &channels, residual, row, &mut tile);
         }
         return;
     };
     let mut rows = [[0.0; LANES]; ROWS];
-    while let Some((first, sums)) = chunks.next::<LANES>() {
-        for (first, sums) in (first..).step_by(ROWS).zip(sums.chunks(ROWS)) {
-            let rows = &mut rows[..sums.len()];
-            for (row, (values, sums)) in (first..).zip(rows.iter_mut().zip(sums)) {
-                one_at_a_time();
-                *values = product.product::<S, LANES>(first_row + row, sums, &channels);
-            }
-            if O::HALF {
-                activation.apply_coarsely::<S>(rows.as_flattened_mut());
-            } else {
-                activation.apply::<S>(rows.as_flattened_mut());
-            }
-            for (row, values) in (first..).zip(rows.iter()) {
-                one_at_a_time();
-                store_row::<S, O, LANES, PLAIN>(simd, *values, &channels, residual, row, &mut tile);
-            }
+    for (first, sums) in (0..).step_by(ROWS).zip(sums.chunks(ROWS)) {
+        let rows = &mut rows[..sums.len()];
+        for (row, (values, sums)) in (first..).zip(rows.iter_mut().zip(sums)) {
+            one_at_a_time();
+            *values = product.product::<S, LANES>(first_row + row, sums, &channels);
+        }
+        if O::HALF {
+            activation.apply_coarsely::<S>(rows.as_flattened_mut());
+        } else {
+            activation.apply::<S>(rows.as_flattened_mut());
+        }
+        for (row, values) in (first..).zip(rows.iter()) {
+            one_at_a_time();
+            store_row::<S, O, LANES, PLAIN>(simd, *values, &channels, residual, row, &mut tile);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ::half::slice::HalfFloatSliceExt;
 
-use super::driver::{Chunks, Finish, Product, drive};
+use super::driver::{Finish, Product, drive};
 use super::epilogue::{Channels, Output, RowProduct, finish_panel, for_lanes};
 use crate::activations::RowGrid;
 use crate::arch::tiles::Tile;
@@ -129,14 +129,9 @@ impl<O: Output> Finish<f32> for FinishFloat<'_, O> {
     type Out = O;
 
     #[inline(always)]
-    fn finish<S: Simd, P: Product<Sum = f32>>(
-        &self,
-        simd: S,
-        tile: Tile<'_, O>,
-        chunks: Chunks<'_, S, P>,
-    ) {
+    fn finish<S: Simd>(&self, simd: S, sums: &[f32], tile: Tile<'_, O>) {
         for_lanes!(S, LANES => {
-            finish_panel::<S, P, O, LANES>(simd, self.w, self.epilogue, tile, chunks, self);
+            finish_panel::<S, f32, O, LANES>(simd, self.w, self.epilogue, sums, tile, self);
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::driver::{Chunks, Finish, Product, drive};
+use super::driver::{Finish, Product, drive};
 use super::epilogue::{Channels, Output, RowProduct, finish_panel, for_lanes};
 use super::float::panel_block;
 use crate::activations::{RowGrid, int8_words};
@@ -138,14 +138,9 @@ impl<O: Output> Finish<i32> for FinishProduct<'_, O> {
     type Out = O;
 
     #[inline(always)]
-    fn finish<S: Simd, P: Product<Sum = i32>>(
-        &self,
-        simd: S,
-        tile: Tile<'_, O>,
-        chunks: Chunks<'_, S, P>,
-    ) {
+    fn finish<S: Simd>(&self, simd: S, sums: &[i32], tile: Tile<'_, O>) {
         for_lanes!(S, LANES => {
-            finish_panel::<S, P, O, LANES>(simd, self.w, self.epilogue, tile, chunks, self);
+            finish_panel::<S, i32, O, LANES>(simd, self.w, self.epilogue, sums, tile, self);
         });
     }
 }
@@ -183,21 +178,13 @@ impl Finish<i32> for FinishInteger<'_> {
     type Out = i32;
 
     #[inline(always)]
-    fn finish<S: Simd, P: Product<Sum = i32>>(
-        &self,
-        _: S,
-        mut tile: Tile<'_, i32>,
-        mut chunks: Chunks<'_, S, P>,
-    ) {
+    fn finish<S: Simd>(&self, _: S, sums: &[i32], mut tile: Tile<'_, i32>) {
         let code_sums = &self.w.code_sums.of::<i32>()[tile.first_column..];
-        let first_row = tile.first_row;
-        for_lanes!(S, LANES => while let Some((first, sums)) = chunks.next::<LANES>() {
-            for (row, sums) in (first..).zip(sums) {
-                let zero = self.a.grids()[first_row + row].zero;
-                for ((out, sum), code_sum) in tile.row(row).iter_mut().zip(sums).zip(code_sums) {
-                    *out = sum.wrapping_sub(zero.wrapping_mul(*code_sum));
-                }
+        for (row, sums) in sums.chunks_exact(S::LANES).enumerate() {
+            let zero = self.a.grids()[tile.first_row + row].zero;
+            for ((out, sum), code_sum) in tile.row(row).iter_mut().zip(sums).zip(code_sums) {
+                *out = sum.wrapping_sub(zero.wrapping_mul(*code_sum));
             }
-        });
+        }
     }
 }
