@@ -39,7 +39,8 @@ pub use tuning_settings::{TuneName, TuningSettings};
 /// Provenance key of the calibration images' checksum.
 const CALIBRATION_SHA256: &str = "calibration_sha256";
 
-/// Everything that determines a file besides the model and the images.
+/// Everything that determines a file besides the model, the images, and whether the machine multiplies
+/// bfloat16: only then is `half_agreement` measured and recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// Width of the blocks' linear layers.
