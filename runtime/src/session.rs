@@ -20,7 +20,7 @@ pub const DEFAULT_INT8_AGREEMENT: f64 = 95.0;
 /// percent of the calibration images.
 pub const INT8_AGREEMENT: &str = "int8_agreement";
 
-/// The same for `half` and `f32`.
+/// The same for `half` and `f32`; only in files that were made on a machine that runs `half`.
 pub const HALF_AGREEMENT: &str = "half_agreement";
 
 /// Arithmetic of the activations. Weights keep their width in every mode.
@@ -237,7 +237,7 @@ fn resolve_auto(
     if others.is_empty() {
         return Ok(Arithmetic::F32);
     }
-    model.fastest(executor.threads(), || auto::fastest(executor, model, &others))
+    model.fastest(executor.threads(), &others, || auto::fastest(executor, model, &others))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod scratch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use fresnel_kernels::{Arithmetic, Isa};
 use fresnel_quantizer::device::Device;
 
 /// A file or folder of `tests/fixtures`.
@@ -62,6 +63,17 @@ pub fn devices(test: &str) -> Vec<Device> {
         Err(error) => say(&format!("{test}: GPU skipped, {error}")),
     }
     devices
+}
+
+/// Whether the host multiplies bfloat16, which the compute mode `half` needs.
+///
+/// Says that `test` is skipped where it does not.
+pub fn multiplies_bfloat16(test: &str) -> bool {
+    let found = Isa::best().supports(Arithmetic::Half);
+    if !found {
+        say(&format!("{test}: half skipped, {} has no products of bfloat16", Isa::best()));
+    }
+    found
 }
 
 /// Says something whether or not the test passes: the test runner keeps what `println!` prints of

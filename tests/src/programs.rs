@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use fresnel_kernels::Isa;
 use serde_json::Value;
 
 /// The path of a program of this workspace, built beside the running test.
@@ -44,8 +45,19 @@ pub fn fresnel<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Finished {
 /// # Panics
 /// As [`fresnel`].
 pub fn run<S: AsRef<std::ffi::OsStr>>(name: &str, arguments: &[S]) -> Finished {
-    let Output { status, stdout, stderr } =
-        Command::new(program(name)).args(arguments).output().expect("the program starts");
+    finish(Command::new(program(name)).args(arguments))
+}
+
+/// Runs `fresnel` with `arguments` on the instruction set `isa`.
+///
+/// # Panics
+/// As [`fresnel`].
+pub fn fresnel_on<S: AsRef<std::ffi::OsStr>>(isa: Isa, arguments: &[S]) -> Finished {
+    finish(Command::new(program("fresnel")).args(arguments).env(Isa::VARIABLE, isa.name()))
+}
+
+fn finish(command: &mut Command) -> Finished {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 output");
     let stderr = text(stderr);
     Finished {

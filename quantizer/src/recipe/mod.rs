@@ -10,16 +10,15 @@ pub mod tuning_settings;
 
 use std::collections::BTreeMap;
 
-use fresnel_runtime::Error;
-use fresnel_runtime::Model;
+use fresnel_kernels::Isa;
 use fresnel_runtime::format::manifest::RECIPE_TOML;
 use fresnel_runtime::format::{
     CodeWidth, ManifestParts, TensorData, TensorEntry, encode, file_size_limit, size_bound,
 };
 use fresnel_runtime::model::config::VitConfig;
-use fresnel_runtime::session::INT8_AGREEMENT;
+use fresnel_runtime::{Error, ErrorKind, Model};
 
-use crate::agreement::int8_agreement;
+use crate::agreement::{agreements, compared_modes};
 use crate::algorithm::{Method, StatisticsOptions};
 use crate::calibration::{Calibration, CalibrationImages, TokenWeights};
 use crate::device::{Device, DeviceKind};
@@ -40,7 +39,8 @@ pub use tuning_settings::{TuneName, TuningSettings};
 /// Provenance key of the calibration images' checksum.
 const CALIBRATION_SHA256: &str = "calibration_sha256";
 
-/// Everything that determines a file besides the model and the images.
+/// Everything that determines a file besides the model, the images, and whether the machine multiplies
+/// bfloat16: only then is `half_agreement` measured and recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// Width of the blocks' linear layers.
@@ -189,8 +189,7 @@ impl Recipe {
             parts.provenance.push((CALIBRATION_SHA256.to_owned(), images.sha256()?));
             let unmeasured = Model::from_bytes(encode(&parts, &tensors)?)?;
             if unmeasured.config().num_classes > 0 {
-                let agreement = int8_agreement(&unmeasured, images, threads)?;
-                parts.measured.push((INT8_AGREEMENT.to_owned(), agreement));
+                parts.measured.extend(agreements(&unmeasured, images, threads)?);
             }
         }
         Ok(Finished {
@@ -263,7 +262,12 @@ impl Recipe {
                 parts.measured.extend(TuningReport::planned(model.config.num_classes > 0));
             }
             if model.config.num_classes > 0 {
-                parts.measured.push((INT8_AGREEMENT.to_owned(), 100.0));
+                let isa = Isa::from_env().map_err(|error| {
+                    Error::new(ErrorKind::Unsupported, "cannot choose an instruction set")
+                        .with_source(error)
+                })?;
+                let modes = compared_modes(isa).into_iter();
+                parts.measured.extend(modes.map(|(_, name)| (name.to_owned(), 100.0)));
             }
         }
         Ok(parts)

@@ -75,7 +75,7 @@ pub(crate) struct MachineArgs {
     /// Threads to compute with; 0 = one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
-    /// `auto` considers int8 when its recorded top-1 agreement with f32 is at least this percentage
+    /// `auto` considers half and int8 when their recorded top-1 agreement with f32 is at least this percentage
     #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_INT8_AGREEMENT)]
     pub(crate) int8_agreement: f64,
 }

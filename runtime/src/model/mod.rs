@@ -3,7 +3,7 @@
 pub mod config;
 pub(crate) mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -27,8 +27,9 @@ pub struct Model {
     weights: Weights,
     isa: Isa,
     file_bytes: u64,
-    /// The faster arithmetic by number of threads, as far as it was timed.
-    timings: Mutex<BTreeMap<usize, Arithmetic>>,
+    /// The fastest arithmetic, as far as it was timed: by number of threads, and by those that took part
+    /// beside `f32`.
+    timings: Mutex<HashMap<(usize, Vec<Arithmetic>), Arithmetic>>,
 }
 
 const _: () = {
@@ -135,19 +136,21 @@ impl Model {
         &self.weights
     }
 
-    /// The faster arithmetic with `threads` threads: `time` is called once per number of threads.
+    /// The fastest of `f32` and `others` with `threads` threads: `time` is called once for each choice.
     pub(crate) fn fastest(
         &self,
         threads: usize,
+        others: &[Arithmetic],
         time: impl FnOnce() -> Result<Arithmetic, Error>,
     ) -> Result<Arithmetic, Error> {
         // The lock is held while timing, so that concurrent sessions do not disturb the figures.
         let mut timings = self.timings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&arithmetic) = timings.get(&threads) {
+        let key = (threads, others.to_vec());
+        if let Some(&arithmetic) = timings.get(&key) {
             return Ok(arithmetic);
         }
         let arithmetic = time()?;
-        timings.insert(threads, arithmetic);
+        timings.insert(key, arithmetic);
         Ok(arithmetic)
     }
 }

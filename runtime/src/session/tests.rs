@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Compute, INT8_AGREEMENT, Session, SessionOptions};
+use super::{Compute, HALF_AGREEMENT, INT8_AGREEMENT, Session, SessionOptions};
 use crate::error::ErrorKind;
 use crate::exec::synthetic::{file, model, pixels, plain_config};
 use crate::format::{CodeWidth, Encoding};
@@ -120,6 +120,25 @@ fn auto_needs_recorded_agreement() {
     assert!(matches!(chosen, Compute::F32 | Compute::Int8));
     for _ in 0..5 {
         assert_eq!(Session::new(&model, options).unwrap().compute(), chosen);
+    }
+}
+
+/// A choice among more modes, made before, must not reach a session that permits fewer.
+#[test]
+fn auto_takes_only_what_its_own_threshold_permits() {
+    for (half, int8, permitted) in [(100.0, 94.0, Compute::Half), (94.0, 100.0, Compute::Int8)] {
+        let measured = [(HALF_AGREEMENT, half), (INT8_AGREEMENT, int8)];
+        let model =
+            Model::from_bytes(file(&plain_config(), FOUR, Encoding::F16, &measured)).unwrap();
+        for (threshold, modes) in [
+            (90.0, &[Compute::F32, Compute::Half, Compute::Int8][..]),
+            (95.0, &[Compute::F32, permitted]),
+            (100.1, &[Compute::F32]),
+        ] {
+            let options = SessionOptions { int8_agreement: threshold, ..options(Compute::Auto) };
+            let chosen = Session::new(&model, options).unwrap().compute();
+            assert!(modes.contains(&chosen), "{chosen} at {threshold}");
+        }
     }
 }
 

@@ -12,6 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 #: Models that `--model` offers.
 MODELS = ("tiny", "small", "base", "large")
 
+#: Those of x86-64 with integer kernels of their own, fastest first.
+FORCED_ISAS = ("amx", "avx512vnni", "avxvnni", "avx2")
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -60,9 +63,10 @@ def parse(arguments: list[str]) -> Arguments:
     parser.add_argument(
         "--isas",
         type=_names,
-        default=("avx512vnni", "avx2"),
+        default=FORCED_ISAS,
         metavar="NAMES",
-        help="instruction sets forced through FRESNEL_ISA in rows of their own [default: avx512vnni,avx2]",
+        help="instruction sets forced through FRESNEL_ISA in rows of their own "
+        f"[default: {','.join(FORCED_ISAS)}]",
     )
     parser.add_argument(
         "--only",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fresnel_runtime::cli::{Failure, Output};
-use fresnel_runtime::session::INT8_AGREEMENT;
+use fresnel_runtime::session::{HALF_AGREEMENT, INT8_AGREEMENT};
 use serde_json::{Value, json};
 
 use crate::cli::tuning;
@@ -52,7 +52,7 @@ impl Report<'_> {
             output.line(tuning::line(report))?;
         }
         for (name, value) in &self.finished.parts.measured {
-            if name == INT8_AGREEMENT {
+            if [INT8_AGREEMENT, HALF_AGREEMENT].contains(&name.as_str()) {
                 output.line(format_args!("{name} {value:.1} %"))?;
             }
         }
