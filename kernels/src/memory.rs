@@ -88,6 +88,8 @@ pub(crate) enum Slot {
     QueryGrids,
     /// Scales of its keys.
     KeyScales,
+    /// Zero for its keys, minus infinity beyond them.
+    KeyMasks,
     /// Scales of its values.
     ValueScales,
     /// Sums of their codes.

@@ -67,15 +67,17 @@ impl Peak {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::Peak;
-    use crate::{Arithmetic, Isa, Pool};
+    use crate::{Arithmetic, Isa};
 
     /// Every kernel of an x86-64 machine has its loop, which runs and counts operations on any number of threads.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn every_arithmetic_of_every_instruction_set_has_a_loop() {
+        use std::time::Duration;
+
+        use crate::Pool;
+
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let pool = Pool::with_isa(threads, isa).unwrap();

@@ -5,7 +5,7 @@
 //!
 //! - queries and keys of a head are rounded to -127..=127, one scale per token; keys are stored 128 higher, which
 //!   `128 * sum(query)` takes back;
-//! - each row of scores becomes `p = round(255 * exp(score - maximum))`, and dividing by the sum of these integers makes them a
+//! - each row of scores becomes `p = round(255 * exp(score - maximum) + dither)`, and dividing by the sum of these integers makes them a
 //!   distribution; they are stored 128 lower, values 128 higher, which the sums of both take back;
 //! - values are rounded to -127..=127, one scale per feature.
 //!
@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 
 use super::math::{ROUNDER, mul_add, round};
-use super::{largest_magnitude, maximum};
+use super::{from_ordered, largest_magnitude, ordered};
 use crate::activations::{LEAST_SCALE, int8_words, spread};
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
 use crate::arch::{LeftBlock, Simd, Vectorized, dispatch, one_at_a_time};
@@ -33,6 +33,23 @@ const QUERY_ROWS: usize = 32;
 
 /// What keys and values are stored above, and probabilities below.
 const MIDDLE: i32 = 128;
+
+/// Added to a probability before it is rounded, by token: numbers evenly spread over a step, in the order of their reversed
+/// bits, so that neighbours differ. What is below half a step of the largest would all vanish otherwise, which is most of a
+/// row where attention is sharp; so one token in so many keeps a step, and sums over tokens stay right.
+const DITHER: [f32; DITHERED] = {
+    let mut dither = [0.0; DITHERED];
+    let mut token = 0;
+    while token < DITHERED {
+        let reversed = (token as u32).reverse_bits() >> (u32::BITS - DITHERED.trailing_zeros());
+        dither[token] = (reversed as f32 + 0.5) / DITHERED as f32 - 0.5;
+        token += 1;
+    }
+    dither
+};
+
+/// Tokens after which [`DITHER`] repeats: a multiple of the lanes of every instruction set.
+const DITHERED: usize = 32;
 
 /// Four signed bytes, stored above the middle, differ from themselves in these bits.
 const ABOVE_MIDDLE: u32 = 0x8080_8080;
@@ -112,6 +129,11 @@ impl Head<'_> {
         let mut key_scales = Buffer::take(Slot::KeyScales);
         let key_scales = key_scales.get::<f32>(key_panels * LANES);
         self.pack_keys::<S, LANES>(simd, keys, key_scales);
+        // Lanes without a key have no part in a softmax.
+        let mut key_masks = Buffer::take(Slot::KeyMasks);
+        let key_masks = key_masks.get::<f32>(key_panels * LANES);
+        key_masks[..tokens].fill(0.0);
+        key_masks[tokens..].fill(f32::NEG_INFINITY);
         // Zero, or NaN where a key is not finite.
         let poison = key_scales.iter().map(|scale| 0.0 * scale).sum::<f32>();
 
@@ -160,18 +182,13 @@ impl Head<'_> {
             for (tile, (packed, grids)) in tiles.zip(tile_grids).enumerate() {
                 for (index, grid) in grids.iter().enumerate() {
                     let query = tile * S::INT8_ROWS + index;
-                    for (panel, scores) in scores.chunks_exact(rows * LANES).enumerate() {
-                        let scores = &scores[query * LANES..][..LANES];
-                        let range = panel * LANES..(panel + 1) * LANES;
-                        scale_scores::<LANES>(
-                            scores,
-                            grid.sum,
-                            &key_scales[range.clone()],
-                            &mut row[range],
-                        );
-                    }
-                    row[tokens..].fill(f32::NEG_INFINITY);
-                    totals[query] = exponentials::<S, LANES>(row, grid.scale * factor, codes);
+                    let first = query * LANES;
+                    let panels = scores.chunks_exact(rows * LANES);
+                    let panels = panels.map(|scores| &scores[first..first + LANES]);
+                    let largest =
+                        scale_scores::<S, LANES>(panels, grid.sum, key_scales, key_masks, row);
+                    totals[query] =
+                        exponentials::<S, LANES>(row, largest, grid.scale * factor, codes);
                     codes[tokens..].fill(0);
                     let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
                     let (words, rows) =
@@ -375,26 +392,48 @@ fn round_row(row: &[f32], codes: &mut [i8]) -> f32 {
     scale
 }
 
-/// Scores of one query and a panel of keys, up to the scale of the query.
+/// Scores of one query, up to its scale, from their sums in each panel of keys; returns the largest.
 #[inline(always)]
-fn scale_scores<const LANES: usize>(sums: &[i32], query_sum: i32, scales: &[f32], out: &mut [f32]) {
+fn scale_scores<'a, S: Simd, const LANES: usize>(
+    sums: impl Iterator<Item = &'a [i32]>,
+    query_sum: i32,
+    scales: &[f32],
+    masks: &[f32],
+    scores: &mut [f32],
+) -> f32 {
     let shift = MIDDLE.wrapping_mul(query_sum);
-    for lane in 0..LANES {
-        out[lane] = sums[lane].wrapping_sub(shift) as f32 * scales[lane];
+    let (scales, _) = scales.as_chunks::<LANES>();
+    let (masks, _) = masks.as_chunks::<LANES>();
+    let (scores, _) = scores.as_chunks_mut::<LANES>();
+    let mut largest = [i32::MIN; LANES];
+    for (((sums, scales), masks), scores) in sums.zip(scales).zip(masks).zip(scores) {
+        one_at_a_time();
+        for lane in 0..LANES {
+            let sum = sums[lane].wrapping_sub(shift) as f32;
+            let score = mul_add::<S>(sum, scales[lane], masks[lane]);
+            scores[lane] = score;
+            largest[lane] = largest[lane].max(ordered(score));
+        }
     }
+    from_ordered(largest.into_iter().fold(i32::MIN, i32::max))
 }
 
-/// Writes `round(255 * 2^((score - maximum) * factor)) - 128` and returns the sum of these numbers without the `- 128`.
+/// Writes `round(255 * 2^((score - maximum) * factor) + dither) - 128` and returns the sum of these numbers without the `- 128`.
 ///
 /// `2^x = 2^n 2^r` with `|r| <= 1/2`, `2^r` a polynomial with a relative error of 7.5e-5, a fiftieth of a code; 0 below `2^-20`.
 #[inline(always)]
-fn exponentials<S: Simd, const LANES: usize>(scores: &[f32], factor: f32, codes: &mut [i8]) -> i32 {
+fn exponentials<S: Simd, const LANES: usize>(
+    scores: &[f32],
+    largest: f32,
+    factor: f32,
+    codes: &mut [i8],
+) -> i32 {
     const LEAST: f32 = -20.0;
-    let largest = maximum(scores);
     let (scores, _) = scores.as_chunks::<LANES>();
     let (codes, _) = codes.as_chunks_mut::<LANES>();
     let mut totals = [0; LANES];
-    for (codes, scores) in codes.iter_mut().zip(scores) {
+    let (dither, _) = DITHER.as_chunks::<LANES>();
+    for ((codes, scores), dither) in codes.iter_mut().zip(scores).zip(dither.iter().cycle()) {
         one_at_a_time();
         for lane in 0..LANES {
             let x = (scores[lane] - largest) * factor;
@@ -406,7 +445,7 @@ fn exponentials<S: Simd, const LANES: usize>(scores: &[f32], factor: f32, codes:
             let p = mul_add::<S>(p, r, 176.781_56);
             let p = mul_add::<S>(p, r, 254.981_64);
             let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
-            let probability = round(power);
+            let probability = round(power + dither[lane]);
             totals[lane] += probability;
             codes[lane] = (probability - MIDDLE) as i8;
         }

@@ -23,6 +23,8 @@ pub use integer_attention::{INTEGER_ATTENTION_LIMIT, integer_attention};
 pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;
 pub(crate) use math::round;
-pub(crate) use reduce::{Extremes, largest_magnitude, maximum, sum, sum_map};
+pub(crate) use reduce::{
+    Extremes, from_ordered, largest_magnitude, maximum, ordered, sum, sum_map,
+};
 pub use softmax::softmax_rows;
 pub(crate) use transpose::transpose_row;

@@ -38,12 +38,11 @@ impl Extremes {
     /// Of the elements of a row; the largest and the smallest NaN of an empty one.
     #[inline(always)]
     pub(crate) fn of(values: &[f32]) -> Extremes {
-        let (low, high) = values.iter().fold((i32::MAX, i32::MIN), |(low, high), value| {
-            let value = ordered(value.to_bits());
+        let (low, high) = values.iter().fold((i32::MAX, i32::MIN), |(low, high), &value| {
+            let value = ordered(value);
             (low.min(value), high.max(value))
         });
-        let number = |ordered_bits: i32| f32::from_bits(ordered(ordered_bits as u32) as u32);
-        Extremes { low: number(low), high: number(high) }
+        Extremes { low: from_ordered(low), high: from_ordered(high) }
     }
 }
 
@@ -60,12 +59,18 @@ pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
     f32::from_bits(bits)
 }
 
-/// The bits of a float as an integer that orders as floats do, NaN beyond the infinities of its sign; its own inverse. Integers
-/// have a maximum that may be taken in any order, so the compiler may use all lanes.
+/// The bits of a float as an integer that orders as floats do, NaN beyond the infinities of its sign. Integers have a maximum
+/// that may be taken in any order, so the compiler may use all lanes.
 #[inline(always)]
-fn ordered(bits: u32) -> i32 {
-    let bits = bits as i32;
+pub(crate) fn ordered(value: f32) -> i32 {
+    let bits = value.to_bits() as i32;
     bits ^ ((bits >> 31) as u32 >> 1) as i32
+}
+
+/// The float of an [`ordered`] integer.
+#[inline(always)]
+pub(crate) fn from_ordered(ordered: i32) -> f32 {
+    f32::from_bits((ordered ^ ((ordered >> 31) as u32 >> 1) as i32) as u32)
 }
 
 /// Folds the lanes by halves.
