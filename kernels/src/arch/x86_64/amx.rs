@@ -6,7 +6,7 @@
 //! tiles are multiplied with both: four tiles of sums, two of the left operand, two of the right. Loads are placed between
 //! the products, which hides them; all loads before all products is two to three times slower.
 //!
-//! A product takes as long for one row as for 16, and configuring the registers as long as six products. So they are
+//! A product takes as long for one row as for 16, and configuring the registers as long as ten or more. So they are
 //! configured once per task, and every row tile has 16 rows, whatever they hold.
 //!
 //! The intrinsics are not stable, so each loop is one block of assembly. Tile registers and their configuration belong to a
