@@ -149,7 +149,7 @@ impl Activations {
 fn shape<S: Simd>(_: S, arithmetic: Arithmetic, columns: usize) -> (usize, usize, usize) {
     match arithmetic {
         Arithmetic::F32 => (S::F32_ROWS, columns, 1),
-        Arithmetic::Half => (S::HALF_ROWS, columns.next_multiple_of(HALF_STEP) / 2, S::ROW_STEP),
+        Arithmetic::Half => (S::HALF_ROWS, half_words(columns), S::ROW_STEP),
         Arithmetic::Int8 => (S::INT8_ROWS, int8_words::<S>(columns), S::ROW_STEP),
     }
 }
@@ -165,7 +165,13 @@ pub(crate) fn int8_words<S: Simd>(columns: usize) -> usize {
 }
 
 /// Numbers of a row that lie together in the left operand of a bfloat16 product.
-pub(crate) const HALF_STEP: usize = 32;
+const HALF_STEP: usize = 32;
+
+/// Words that so many features of a row take as the left operand of a bfloat16 product.
+#[inline(always)]
+pub(crate) fn half_words(columns: usize) -> usize {
+    columns.next_multiple_of(HALF_STEP) / 2
+}
 
 /// The rows of one tile.
 struct Pack<'a> {

@@ -321,8 +321,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// `sums[r][n] (+)= sum_k left[r][k] * right[k][n]`, signed bytes on the left, unsigned codes on the right.
     ///
-    /// `rows` is 1 to `INT8_ROWS`, a multiple of `ROW_STEP`; `left` is `[ceil(depth / INT8_STEP)][rows][INT8_STEP]` bytes, `right` as [`Simd::expand_int8`] writes it, `sums`
-    /// `[rows][LANES]`; `start` overwrites `sums`. Exact modulo 2^32 for codes below `width.levels()`.
+    /// `rows` is 1 to `INT8_ROWS`, a multiple of `ROW_STEP`; `left` is `[ceil(depth / INT8_STEP)][rows][INT8_STEP]` bytes,
+    /// `right` as [`Simd::expand_int8`] writes it, `sums` `[rows][LANES]`; `start` overwrites `sums`. Exact modulo 2^32 for codes below `width.levels()`.
     fn int8_tile(
         self,
         rows: usize,

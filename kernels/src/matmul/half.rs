@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::driver::{Product, drive};
 use super::epilogue::Output;
 use super::float::{FinishFloat, panel_block};
-use crate::activations::HALF_STEP;
+use crate::activations::half_words;
 use crate::arch::{LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
@@ -61,7 +61,7 @@ impl Product for HalfProduct<'_> {
     }
 
     fn left_len<S: Simd>(&self, depth: usize) -> usize {
-        depth.next_multiple_of(HALF_STEP) / 2
+        half_words(depth)
     }
 
     #[inline(always)]
@@ -73,7 +73,7 @@ impl Product for HalfProduct<'_> {
         buffer: &'a mut Buffer,
     ) -> &'a [u32] {
         let words = panel_block::<S>(self.width, self.words, self.depth, panel, &block);
-        let expanded = buffer.get::<u32>(self.left_len::<S>(block.len()) * S::LANES);
+        let expanded = buffer.get::<u32>(half_words(block.len()) * S::LANES);
         simd.expand_half(self.width, words, expanded);
         // Zeros of the left operand come beyond the last group, and may meet no NaN.
         let written = block.len().next_multiple_of(panel::group_depth(self.width)) / 2;

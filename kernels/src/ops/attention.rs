@@ -28,7 +28,24 @@ pub fn attention(
     head_dim: usize,
     out: &mut [f32],
 ) {
-    check_lengths(qkv, [batch, tokens, heads, head_dim], out);
+    for_each_head(pool, qkv, [batch, tokens, heads, head_dim], out, |head| {
+        dispatch!(pool.token(), simd => simd.vectorize(head));
+    });
+}
+
+/// Calls `work` for each head of each image, on the threads of the pool. `shape` is `[batch, tokens, heads, head_dim]`.
+///
+/// # Panics
+/// When the length of a slice does not belong to the shape.
+pub(super) fn for_each_head<T: Sync>(
+    pool: &Pool,
+    qkv: &[T],
+    shape: [usize; 4],
+    out: &mut [f32],
+    work: impl Fn(Head<'_, T>) + Sync,
+) {
+    check_lengths(qkv, shape, out);
+    let [_, tokens, heads, head_dim] = shape;
     let cut = Cut {
         columns: heads * head_dim,
         group_rows: tokens,
@@ -38,19 +55,18 @@ pub fn attention(
     for_each_tile(pool, out, cut, |tile| {
         let stride = 3 * heads * head_dim;
         let rows = &qkv[tile.first_row * stride..][..tokens * stride];
-        let head = Head {
+        work(Head {
             queries: &rows[tile.first_column..],
             keys: &rows[heads * head_dim + tile.first_column..],
             values: &rows[2 * heads * head_dim + tile.first_column..],
             stride,
             tile,
-        };
-        dispatch!(pool.token(), simd => simd.vectorize(head));
+        });
     });
 }
 
 /// Panics unless the inputs and outputs of attention belong to `[batch, tokens, heads, head_dim]`.
-pub(super) fn check_lengths<T>(qkv: &[T], shape: [usize; 4], out: &[f32]) {
+fn check_lengths<T>(qkv: &[T], shape: [usize; 4], out: &[f32]) {
     let size = shape.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor));
     assert_eq!(Some(out.len()), size, "expected {shape:?} outputs, found {}", out.len());
     assert_eq!(
@@ -61,16 +77,17 @@ pub(super) fn check_lengths<T>(qkv: &[T], shape: [usize; 4], out: &[f32]) {
 }
 
 /// One head of one image.
-struct Head<'a> {
-    queries: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
+pub(super) struct Head<'a, T> {
+    pub(super) queries: &'a [T],
+    pub(super) keys: &'a [T],
+    pub(super) values: &'a [T],
     /// Elements from one token to the next.
-    stride: usize,
-    tile: Tile<'a, f32>,
+    pub(super) stride: usize,
+    /// Its outputs, `[tokens, head_dim]`.
+    pub(super) tile: Tile<'a, f32>,
 }
 
-impl Vectorized for Head<'_> {
+impl Vectorized for Head<'_, f32> {
     type Output = ();
 
     #[inline(always)]
@@ -79,7 +96,7 @@ impl Vectorized for Head<'_> {
     }
 }
 
-impl Head<'_> {
+impl Head<'_, f32> {
     #[inline(always)]
     fn run_lanes<S: Simd, const LANES: usize>(mut self, simd: S) {
         let (tokens, dim) = (self.tile.rows, self.tile.columns);

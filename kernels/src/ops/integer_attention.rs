@@ -5,8 +5,8 @@
 //!
 //! - queries and keys of a head are rounded to -127..=127, one scale per token; keys are stored 128 higher, which
 //!   `128 * sum(query)` takes back;
-//! - each row of scores becomes `p = round(255 * exp(score - maximum) + dither)`, and dividing by the sum of these integers makes them a
-//!   distribution; they are stored 128 lower, values 128 higher, which the sums of both take back;
+//! - each row of scores becomes `p = round(255 * exp(score - maximum) + dither)`, and dividing by the sum of these integers
+//!   makes them a distribution; they are stored 128 lower, values 128 higher, which the sums of both take back;
 //! - values are rounded to -127..=127, one scale per feature.
 //!
 //! One task per image and head, a few query rows at a time, so that scores never leave the first-level cache.
@@ -14,14 +14,13 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
+use super::attention::{Head, for_each_head};
 use super::math::{ROUNDER, mul_add, round};
 use super::{from_ordered, largest_magnitude, ordered};
 use crate::activations::{LEAST_SCALE, int8_words, spread};
-use crate::arch::tiles::{Cut, Tile, for_each_tile};
 use crate::arch::{LeftBlock, Simd, Vectorized, dispatch, one_at_a_time};
 use crate::matmul::for_lanes;
 use crate::memory::{Buffer, Slot};
-use crate::ops::attention::check_lengths;
 use crate::{Pool, Width};
 
 /// Most tokens, and most features of a head: no 32-bit sum overflows.
@@ -56,8 +55,8 @@ const ABOVE_MIDDLE: u32 = 0x8080_8080;
 
 /// [`attention`](super::attention) with queries, keys, values and probabilities rounded to 8 bit.
 ///
-/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, in half precision since it is rounded further, `out` `[batch, tokens, heads * head_dim]`. A number which is not finite makes the
-/// outputs that depend on it NaN.
+/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, in half precision since it is rounded further, `out`
+/// `[batch, tokens, heads * head_dim]`. A number which is not finite makes the outputs that depend on it NaN.
 ///
 /// # Panics
 /// When the length of a slice does not belong to the shape, or `tokens` or `head_dim` is above [`INTEGER_ATTENTION_LIMIT`].
@@ -70,39 +69,13 @@ pub fn integer_attention(
     head_dim: usize,
     out: &mut [f32],
 ) {
-    check_lengths(qkv, [batch, tokens, heads, head_dim], out);
     assert!(tokens.max(head_dim) <= INTEGER_ATTENTION_LIMIT, "{tokens} tokens of {head_dim}");
-    let cut = Cut {
-        columns: heads * head_dim,
-        group_rows: tokens,
-        row_step: tokens,
-        column_step: head_dim,
-    };
-    for_each_tile(pool, out, cut, |tile| {
-        let stride = 3 * heads * head_dim;
-        let rows = &qkv[tile.first_row * stride..][..tokens * stride];
-        let head = Head {
-            queries: &rows[tile.first_column..],
-            keys: &rows[heads * head_dim + tile.first_column..],
-            values: &rows[2 * heads * head_dim + tile.first_column..],
-            stride,
-            tile,
-        };
+    for_each_head(pool, qkv, [batch, tokens, heads, head_dim], out, |head| {
         dispatch!(pool.token(), simd => simd.vectorize(head));
     });
 }
 
-/// One head of one image.
-struct Head<'a> {
-    queries: &'a [f16],
-    keys: &'a [f16],
-    values: &'a [f16],
-    /// Elements from one token to the next.
-    stride: usize,
-    tile: Tile<'a, f32>,
-}
-
-impl Vectorized for Head<'_> {
+impl Vectorized for Head<'_, f16> {
     type Output = ();
 
     #[inline(always)]
@@ -111,7 +84,7 @@ impl Vectorized for Head<'_> {
     }
 }
 
-impl Head<'_> {
+impl Head<'_, f16> {
     #[inline(always)]
     fn run_lanes<S: Simd, const LANES: usize>(mut self, simd: S) {
         let (tokens, dim) = (self.tile.rows, self.tile.columns);

@@ -22,7 +22,7 @@ pub(crate) fn sum_map<T: Copy>(values: &[T], map: impl Fn(T) -> f32) -> f32 {
     for (lane, &value) in lanes.iter_mut().zip(rest) {
         *lane += map(value);
     }
-    fold(lanes, |a, b| a + b)
+    add_lanes(lanes)
 }
 
 /// Smallest and largest element of a row.
@@ -73,22 +73,22 @@ pub(crate) fn from_ordered(ordered: i32) -> f32 {
     f32::from_bits((ordered ^ ((ordered >> 31) as u32 >> 1) as i32) as u32)
 }
 
-/// Folds the lanes by halves.
+/// Adds the lanes up by halves.
 #[inline(always)]
-fn fold(lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
+fn add_lanes(lanes: [f32; LANES]) -> f32 {
     /// Arrays of their own length, which stay in registers.
     #[inline(always)]
-    fn halve<const HALF: usize>(lanes: &[f32], combine: &impl Fn(f32, f32) -> f32) -> [f32; HALF] {
+    fn halve<const HALF: usize>(lanes: &[f32]) -> [f32; HALF] {
         let (low, high) = lanes.split_at(HALF);
         let mut out = [0.0; HALF];
         for lane in 0..HALF {
-            out[lane] = combine(low[lane], high[lane]);
+            out[lane] = low[lane] + high[lane];
         }
         out
     }
-    let lanes: [f32; 16] = halve(&lanes, &combine);
-    let lanes: [f32; 8] = halve(&lanes, &combine);
-    let lanes: [f32; 4] = halve(&lanes, &combine);
-    let lanes: [f32; 2] = halve(&lanes, &combine);
-    combine(lanes[0], lanes[1])
+    let lanes: [f32; 16] = halve(&lanes);
+    let lanes: [f32; 8] = halve(&lanes);
+    let lanes: [f32; 4] = halve(&lanes);
+    let [low, high]: [f32; 2] = halve(&lanes);
+    low + high
 }
