@@ -72,8 +72,7 @@ impl Executor {
     pub(crate) fn new(sizes: Sizes, threads: usize, isa: Isa) -> Result<Self, Error> {
         let images_per_pass = (ROWS_PER_PASS / sizes.tokens().max(1)).max(1);
         let bytes = arena_lengths(&sizes, images_per_pass)
-            .and_then(|lengths| lengths.into_iter().try_fold(0usize, usize::checked_add))
-            .and_then(|numbers| numbers.checked_mul(size_of::<f32>()))
+            .and_then(arena_bytes)
             .filter(|&bytes| bytes <= MAX_ARENA_BYTES);
         if bytes.is_none() {
             return Err(Error::new(
@@ -347,6 +346,13 @@ fn arena_lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
     // The second classifier of a distilled model writes its logits to `y`.
     let logits = images.checked_mul(sizes.outputs)?;
     Some([stream, stream.max(logits), stream, wide])
+}
+
+/// Bytes of buffers of these lengths; `None` on overflow.
+fn arena_bytes(lengths: [usize; 4]) -> Option<usize> {
+    let half = lengths[3].checked_mul(size_of::<f16>())?;
+    let single = lengths.into_iter().try_fold(0usize, usize::checked_add)?;
+    single.checked_mul(size_of::<f32>())?.checked_add(half)
 }
 
 /// Linear layers in the chosen arithmetic.
