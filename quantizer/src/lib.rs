@@ -12,6 +12,8 @@
 //! cli          the commands of the program `fresnel`
 //! ```
 //!
+//! Pages for readers of the paper, for users and for those who add a model family: [`guide`].
+//!
 //! The file format, image preprocessing and inference belong to [`fresnel_runtime`].
 
 pub mod agreement;
@@ -23,6 +25,7 @@ pub mod device;
 pub mod digest;
 pub mod digits;
 pub mod divergence;
+pub mod guide;
 pub mod import;
 pub mod layer_bits;
 pub mod linear_algebra;
