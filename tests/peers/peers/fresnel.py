@@ -81,6 +81,7 @@ class Fresnel(Contender):
     repetitions: int
     isa: str | None = None
     exact: bool = False
+    device: str = "cpu"
 
     def start(self) -> Facts:
         """Quantizes the model, runs it on the common input, and benches it once for its memory."""
@@ -123,4 +124,5 @@ class Fresnel(Contender):
         )
 
     def _options(self) -> list[str]:
-        return ["--compute", self.compute, "--threads", str(self.threads)]
+        options = ["--compute", self.compute, "--threads", str(self.threads)]
+        return options if self.device == "cpu" else [*options, "--device", self.device]

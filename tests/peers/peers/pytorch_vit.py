@@ -12,10 +12,12 @@ from .checkpoint import EPSILON, HEAD_CHANNELS
 
 
 class VisionTransformer:
-    """Weights and forward pass; computes in the type that the weights are stored in."""
+    """Weights and forward pass; computes in the type of its weights, on the device where they lie."""
 
-    def __init__(self, path: Path) -> None:
-        self.tensors = load_file(path)
+    def __init__(self, path: Path, device: str = "cpu", precision: torch.dtype | None = None) -> None:
+        """Loads a checkpoint; `precision` converts it, otherwise it stays in the type it is stored in."""
+        tensors = load_file(path, device)
+        self.tensors = {name: tensor.to(precision or tensor.dtype) for name, tensor in tensors.items()}
         blocks = [name.split(".")[1] for name in self.tensors if name.startswith("blocks.")]
         self.depth = 1 + max(map(int, blocks))
 

@@ -1,0 +1,1 @@
+"""fresnel beside PyTorch and burn on one GPU; `compare_gpu.py` runs it."""
