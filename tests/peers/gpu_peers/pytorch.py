@@ -43,12 +43,11 @@ class PyTorch(Contender):
     mode: str
     repetitions: int
     exact: bool = False
-    _run: Any = field(default=None, repr=False)
+    name: str = field(init=False)
+    _run: Any = field(default=None, init=False, repr=False)
 
-    @property
-    def name(self) -> str:
-        """As the tables call it."""
-        return f"PyTorch {self.precision}, {self.mode}"
+    def __post_init__(self) -> None:
+        self.name = f"PyTorch {self.precision}, {self.mode}"
 
     def start(self) -> Facts:
         """Loads the checkpoint onto the device, compiles and runs it."""
