@@ -243,6 +243,21 @@ fn options_of_a_later_version_pass_unless_they_ask_for_more() {
 }
 
 #[test]
+fn more_threads_than_one_need_the_feature() {
+    let (model, mut session) = (model(), null_mut());
+    let options = Options { size: size_of::<Options>(), threads: 2, compute: 1 };
+    // SAFETY: a live model, places on the stack, and a session that is null or live.
+    unsafe {
+        let status = fresnel_session_new(model, &options, &mut session);
+        let expected = if cfg!(feature = "threads") { Status::Ok } else { Status::Unsupported };
+        assert_eq!(status, expected);
+        assert_eq!(fresnel_session_threads(session), if session.is_null() { 0 } else { 2 });
+        fresnel_session_free(session);
+        fresnel_model_free(model);
+    }
+}
+
+#[test]
 fn a_cancelled_session_runs_again_after_reset() {
     let (model, input) = (model(), pixels(&plain_config(), 1));
     let session = session(model);
