@@ -14,9 +14,23 @@ import numpy as np
 
 ABI_VERSION = 1
 COMPUTE = {"auto": 0, "f32": 1, "half": 2, "int8": 3}
+# The names of fresnel_status, by number.
 STATUS = (
-    "ok io not_a_fresnel_file unsupported_version truncated corrupt limit invalid image input unsupported device cancelled internal"
-).split()
+    "ok",
+    "io",
+    "not_a_fresnel_file",
+    "unsupported_version",
+    "truncated",
+    "corrupt",
+    "limit",
+    "invalid",
+    "image",
+    "input",
+    "unsupported",
+    "device",
+    "cancelled",
+    "internal",
+)
 
 
 class FresnelError(Exception):

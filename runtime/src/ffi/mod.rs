@@ -2,9 +2,9 @@
 //!
 //! A thin layer over this crate's own types, with what Rust's compiler checks elsewhere done by hand:
 //!
-//! - [`status`]: every failing call returns a [`Status`] and keeps its message for the thread. No panic leaves a function;
-//! - [`arguments`]: null pointers, lengths and alignment, before anything is read;
-//! - [`model`], [`session`]: opaque handles and what is done with them.
+//! - `status`: every failing call returns a [`Status`] and keeps its message for the thread. No panic leaves a function;
+//! - `arguments`: null pointers, lengths and alignment, before anything is read;
+//! - `model`, `session`: opaque handles and what is done with them.
 //!
 //! The header is generated from these files (`.ci/header`), so that documentation and declarations are written once, here.
 //! `EMBEDDING.md` tells how the libraries are built.
