@@ -164,6 +164,12 @@ pub enum PoolError {
         /// Number of threads asked for.
         threads: usize,
         /// The cause.
-        source: rayon::ThreadPoolBuildError,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// More than one thread, in a build without the feature `threads`.
+    #[error("this build has no threads (feature `threads`): expected 0 or 1, found {threads}")]
+    NoThreads {
+        /// Number of threads asked for.
+        threads: usize,
     },
 }

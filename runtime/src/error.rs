@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Unsupported,
     /// An accelerator is missing, lost or out of memory.
     Device,
+    /// The run was stopped by its [`CancelFlag`](crate::CancelFlag).
+    Cancelled,
 }
 
 impl ErrorKind {
@@ -50,6 +52,7 @@ impl ErrorKind {
             ErrorKind::Input => "input",
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Device => "device",
+            ErrorKind::Cancelled => "cancelled",
         }
     }
 }

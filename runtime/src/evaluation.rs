@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::image::{Item, Listing, Preprocessor};
+use crate::image::{Item, Listing};
 use crate::model::Model;
 use crate::session::Session;
 
@@ -143,7 +143,7 @@ impl Accuracy {
 /// Logits of a batch of pictures, and the seconds that the model ran.
 fn logits(session: &mut Session, paths: &[PathBuf]) -> Result<(Vec<f32>, f64), Error> {
     let model = session.model();
-    let preprocessor = Preprocessor::new(model.preprocessing(), model.config().in_channels)?;
+    let preprocessor = model.preprocessor()?;
     let mut pixels = Vec::with_capacity(paths.len() * preprocessor.output_len());
     for picture in preprocessor.load_all(paths, session.threads()) {
         pixels.extend(picture?);

@@ -2,29 +2,41 @@
 //!
 //! A [`Model`] is loaded once and shared; each thread of inference has a [`Session`] on it:
 //!
-//! ```no_run
-//! use fresnel_runtime::image::Preprocessor;
-//! use fresnel_runtime::{Model, Session, SessionOptions};
+//! ```
+//! use fresnel_runtime::{ColorMode, Image, Model, Session, SessionOptions};
 //!
-//! # fn main() -> Result<(), fresnel_runtime::Error> {
-//! let model = Model::open("model.fresnel")?;
-//! let preprocessor = Preprocessor::new(model.preprocessing(), model.config().in_channels)?;
+//! // Handwritten digits at 2 bit; `fresnel quantize` makes such files.
+//! let model = Model::open("examples/digits_2bit.fresnel")?;
 //! let mut session = Session::new(&model, SessionOptions::default())?;
 //!
-//! let pixels = preprocessor.load("cat.jpg")?;
-//! let logits = session.run(&pixels, 1)?;
-//! let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-//! println!("{:?}", best.and_then(|class| model.class_names().get(class)));
-//! # Ok(())
-//! # }
+//! // A picture of any size, as a camera gives it: here a white stroke, drawn by hand.
+//! let (width, height) = (64, 48);
+//! let mut rgb = vec![0; width * height * 3];
+//! for row in rgb.chunks_exact_mut(3 * width).take(40).skip(8) {
+//!     row[3 * 30..3 * 34].fill(255);
+//! }
+//! let picture = Image::new(width as u32, height as u32, ColorMode::Rgb, rgb)?;
+//!
+//! let best = session.classify(&picture, 3)?[0];
+//! assert_eq!(model.class_name(best.class), Some("1"));
+//! assert!(best.probability > 0.5);
+//! # Ok::<(), fresnel_runtime::Error>(())
 //! ```
 //!
-//! - [`format`](mod@format): the file, its reader and its writer; `FORMAT.md` is its specification;
-//! - [`model`]: hyper-parameters of the Vision Transformer family, and loaded models;
-//! - [`image`]: pictures to pixels, as timm and Pillow do it;
-//! - [`session`]: running a model; [`exec`]: how that is done, and the oracle of its tests;
-//! - [`evaluation`]: accuracy on labelled pictures;
-//! - `cli`: the commands of the programs `fresnel-run` and `fresnel` (feature `cli`, on by default).
+//! What is prepared elsewhere goes in as numbers, and logits come out:
+//!
+//! ```
+//! # use fresnel_runtime::{Model, Session, SessionOptions};
+//! # let model = Model::open("examples/digits_2bit.fresnel")?;
+//! # let mut session = Session::new(&model, SessionOptions::default())?;
+//! let batch = 2;
+//! let pixels = vec![0.0; batch * model.input_shape().iter().product::<usize>()];
+//! let logits = session.run(&pixels, batch)?;
+//! assert_eq!(logits.len(), batch * model.output_len());
+//! # Ok::<(), fresnel_runtime::Error>(())
+//! ```
+//!
+//! The [guide](embedding) shows the rest: cancelling, progress, memory, small builds, and the same from C and Python.
 //!
 //! Arithmetic is that of `fresnel-kernels`: packed weights of 1.58, 2, 3, 4 and 8 bit are expanded while
 //! they are multiplied, with float or 8-bit activations ([`Compute`]). Weights of 16 and 32 bit run too.
@@ -32,16 +44,25 @@
 //! Loading any bytes and running any input returns a result or an [`Error`]; nothing panics on what
 //! comes from a file, a picture or a caller's tensor.
 
+mod cancel;
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod error;
+pub mod embedding;
+mod error;
+#[cfg(feature = "images")]
 pub mod evaluation;
 pub mod exec;
+#[cfg(feature = "ffi")]
+pub mod ffi;
 pub mod format;
 pub mod image;
 pub mod model;
+mod prediction;
 pub mod session;
 
+pub use cancel::CancelFlag;
 pub use error::{Error, ErrorKind};
+pub use image::{ColorMode, Image, Preprocessor};
 pub use model::Model;
+pub use prediction::Prediction;
 pub use session::{Compute, Session, SessionOptions};

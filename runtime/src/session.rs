@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fresnel_kernels::Arithmetic;
 
+use crate::cancel::CancelFlag;
 use crate::error::{Error, ErrorKind};
 use crate::exec::Sizes;
 use crate::exec::auto;
@@ -73,7 +74,7 @@ impl FromStr for Compute {
 /// How a [`Session`] computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionOptions {
-    /// Threads; 0 = one per core. Results do not depend on it.
+    /// Threads; 0 = one per core, or one in a build without the feature `threads`. Results do not depend on it.
     pub threads: usize,
     /// Arithmetic of the activations.
     pub compute: Compute,
@@ -134,8 +135,22 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Input`] when the number of pixels is not that of `batch` images, or a pixel is not
-    /// a finite number (the message names its index); [`ErrorKind::Limit`] when memory cannot be had.
+    /// a finite number (the message names its index); [`ErrorKind::Limit`] when memory cannot be had;
+    /// [`ErrorKind::Cancelled`] when the [`cancel_flag`](Self::cancel_flag) is up.
     pub fn run(&mut self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+        self.run_with_progress(pixels, batch, |_| ())
+    }
+
+    /// As [`Session::run`]; after each pass, `progress` is told how many more images are done.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_with_progress(
+        &mut self,
+        pixels: &[f32],
+        batch: usize,
+        progress: impl FnMut(usize) + Send,
+    ) -> Result<Vec<f32>, Error> {
         let config = self.model.config();
         let [height, width] = config.image_size;
         let shape = format!("[{batch}, {}, {height}, {width}]", config.in_channels);
@@ -153,7 +168,7 @@ impl Session {
             ));
         }
         let mut out = Vec::new();
-        self.executor.forward(&self.model, self.arithmetic, pixels, &mut out)?;
+        self.executor.forward(&self.model, self.arithmetic, pixels, &mut out, progress)?;
         Ok(out)
     }
 
@@ -170,6 +185,11 @@ impl Session {
         let result = self.run(pixels, batch);
         let profile = self.executor.clock.stop().unwrap_or_default();
         Ok((result?, profile))
+    }
+
+    /// The flag that stops this session's runs, to be kept where the request may come from.
+    pub fn cancel_flag(&self) -> CancelFlag {
+        self.executor.cancel.clone()
     }
 
     /// The model that the session runs.

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::{ComputeArgs, Failure, Output, ReportArgs};
-use crate::image::Preprocessor;
 use crate::model::Model;
+use crate::prediction::Prediction;
 
 /// Name what pictures show
 #[derive(Args, Debug)]
@@ -32,12 +32,6 @@ pub struct ClassifyArgs {
     pub report: ReportArgs,
 }
 
-/// A class with its probability.
-struct Guess {
-    class: usize,
-    probability: f64,
-}
-
 /// Runs `classify`.
 ///
 /// # Errors
@@ -51,7 +45,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
             args.model.display()
         )));
     }
-    let preprocessor = Preprocessor::new(model.preprocessing(), model.config().in_channels)?;
+    let preprocessor = model.preprocessor()?;
     let mut session = args.compute.session(&model)?;
     let mut results = Vec::new();
     for path in &args.images {
@@ -61,9 +55,9 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         let start = Instant::now();
         let logits = session.run(&pixels, 1).map_err(|error| error.at_path(path))?;
         let inference = start.elapsed().as_secs_f64() * 1e3;
-        let guesses = top(&logits, args.top);
-        let name = |class: usize| match model.class_names().get(class) {
-            Some(name) => name.clone(),
+        let guesses = Prediction::top(&logits, args.top);
+        let name = |class: usize| match model.class_name(class) {
+            Some(name) => name.to_owned(),
             None => format!("class {class}"),
         };
         if output.json() {
@@ -107,30 +101,4 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         }))?;
     }
     Ok(())
-}
-
-/// The `count` most probable classes, equal ones in the order of their indices.
-fn top(logits: &[f32], count: usize) -> Vec<Guess> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|&a, &b| powers[b].total_cmp(&powers[a]));
-    order.truncate(count);
-    order.into_iter().map(|class| Guess { class, probability: powers[class] / sum }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::top;
-
-    #[test]
-    fn probabilities_add_up_and_are_sorted() {
-        let guesses = top(&[1.0, 3.0, 3.0, -500.0], 10);
-        let classes: Vec<usize> = guesses.iter().map(|guess| guess.class).collect();
-        assert_eq!(classes, [1, 2, 0, 3]);
-        let sum: f64 = guesses.iter().map(|guess| guess.probability).sum();
-        assert!((sum - 1.0).abs() < 1e-12);
-        assert_eq!(top(&[1.0, 2.0], 1).len(), 1);
-    }
 }

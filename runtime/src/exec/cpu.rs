@@ -27,12 +27,14 @@ use std::mem::swap;
 use std::sync::Arc;
 
 use fresnel_kernels::{
-    Activations, Arithmetic, Epilogue, Isa, Patches, Pool, Rows, matmul, matmul_to_half, ops,
+    Activations, Arithmetic, Epilogue, Isa, Patches, Pool, PoolError, Rows, matmul, matmul_to_half,
+    ops,
 };
 use half::f16;
 
 use super::patches::{Sizes, assemble, pool};
 use super::profile::{Clock, Operation};
+use crate::cancel::CancelFlag;
 use crate::error::{Error, ErrorKind};
 use crate::model::Model;
 use crate::model::weights::{Block, Linear, Norm};
@@ -48,6 +50,8 @@ pub(crate) struct Executor {
     pub(super) arena: Arena,
     sizes: Sizes,
     images_per_pass: usize,
+    /// Looked at before each block.
+    pub(crate) cancel: CancelFlag,
     /// Off, unless a profile was asked for.
     pub(crate) clock: Clock,
 }
@@ -84,10 +88,20 @@ impl Executor {
             ));
         }
         let pool = Pool::with_isa(threads, isa).map_err(|error| {
-            Error::new(ErrorKind::Device, "cannot start the threads").with_source(error)
+            let kind = match error {
+                PoolError::NoThreads { .. } => ErrorKind::Unsupported,
+                _ => ErrorKind::Device,
+            };
+            Error::new(kind, "cannot start the threads").with_source(error)
         })?;
-        let (arena, clock) = (Arena::default(), Clock::default());
-        Ok(Self { pool: Arc::new(pool), arena, sizes, images_per_pass, clock })
+        Ok(Self {
+            pool: Arc::new(pool),
+            arena: Arena::default(),
+            sizes,
+            images_per_pass,
+            cancel: CancelFlag::default(),
+            clock: Clock::default(),
+        })
     }
 
     /// Runs `work` on a thread of the pool.
@@ -100,16 +114,18 @@ impl Executor {
         self.pool.threads()
     }
 
-    /// Appends the logits (or features) of `pixels` `[batch, C, H, W]` to `out`.
+    /// Appends the logits (or features) of `pixels` `[batch, C, H, W]` to `out`. `progress` is told of the images of each pass
+    /// that is done.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] when memory for the buffers cannot be had.
+    /// [`ErrorKind::Limit`] when memory for the buffers cannot be had, [`ErrorKind::Cancelled`] when a stop was asked for.
     pub(crate) fn forward(
         &mut self,
         model: &Model,
         arithmetic: Arithmetic,
         pixels: &[f32],
         out: &mut Vec<f32>,
+        mut progress: impl FnMut(usize) + Send,
     ) -> Result<(), Error> {
         // On a thread of the pool, where operations need not wake it first.
         self.install(|executor| {
@@ -119,7 +135,8 @@ impl Executor {
                 executor.arena.reserve(&sizes, count)?;
                 let start = out.len();
                 out.resize(start + count * sizes.outputs, 0.0);
-                executor.pass(model, arithmetic, images, count, &mut out[start..]);
+                executor.pass(model, arithmetic, images, count, &mut out[start..])?;
+                progress(count);
             }
             Ok(())
         })
@@ -141,8 +158,9 @@ impl Executor {
         images: &[f32],
         count: usize,
         out: &mut [f32],
-    ) {
+    ) -> Result<(), Error> {
         let sizes = self.sizes;
+        self.cancel.check()?;
         self.embed(model, arithmetic, images, count);
         let weights = model.weights();
         if let Some(norm) = &weights.pre_norm {
@@ -151,9 +169,11 @@ impl Executor {
             self.clock.lap(Operation::Tokens, 0);
         }
         for block in &weights.blocks {
+            self.cancel.check()?;
             self.block(block, arithmetic, count);
         }
         self.head(model, arithmetic, count, out);
+        Ok(())
     }
 
     /// Pixels to tokens in `arena.x`.

@@ -11,16 +11,23 @@
 //! - [`mod@decode`]: JPEG and PNG to 8-bit grey or RGB, with limits against hostile files;
 //! - [`mod@resize`]: Pillow's resampling, byte for byte;
 //! - [`mod@preprocess`]: timm's evaluation transform, value for value;
-//! - [`dataset`]: folders and CSV files as lists of (labelled) pictures.
+//! - [`mod@dataset`]: folders and CSV files as lists of (labelled) pictures.
+//!
+//! Files, and so [`mod@decode`] and [`mod@dataset`], take the feature `images` (on by default). What works on raw pixels is always
+//! there.
 
+#[cfg(feature = "images")]
 pub mod dataset;
+#[cfg(feature = "images")]
 pub mod decode;
 pub mod preprocess;
 pub mod resize;
 
 use crate::error::{Error, ErrorKind};
 
+#[cfg(feature = "images")]
 pub use dataset::{Item, Listing};
+#[cfg(feature = "images")]
 pub use decode::{DecodeLimits, decode, decode_bytes};
 pub use preprocess::{Preprocessor, preprocess};
 pub use resize::{Filter, resize};
@@ -138,5 +145,6 @@ impl Image {
     }
 }
 
-#[cfg(test)]
+// The cases are picture files.
+#[cfg(all(test, feature = "images"))]
 mod tests;

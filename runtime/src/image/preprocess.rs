@@ -15,11 +15,11 @@
 //! 65,535 x 1 pixels costs no more than any other. A side that timm would round to zero (and fail)
 //! becomes one pixel.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(feature = "images")]
+mod files;
 
 use super::resize::{Filter, Window, resize_window};
-use super::{ColorMode, Image, decode};
+use super::{ColorMode, Image};
 use crate::error::{Error, ErrorKind};
 use crate::format::manifest::{CropMode, Preprocessing};
 
@@ -137,55 +137,6 @@ impl Preprocessor {
         Ok(output)
     }
 
-    /// Decodes and prepares the picture at `path`.
-    ///
-    /// # Errors
-    /// As [`decode`](super::decode()) and [`apply`](Self::apply); all carry the path.
-    pub fn load(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, Error> {
-        let path = path.as_ref();
-        let image = decode::decode(path, self.color)?;
-        self.apply(&image).map_err(|error| error.at_path(path))
-    }
-
-    /// [`load`](Self::load) for many pictures on `threads` threads (0: one per core). The results
-    /// are in the order of `paths` and do not depend on the number of threads. One bad picture does
-    /// not spoil the others: each has its own result.
-    ///
-    /// All results are held at once, so give a large set in parts.
-    pub fn load_all<P: AsRef<Path> + Sync>(
-        &self,
-        paths: &[P],
-        threads: usize,
-    ) -> Vec<Result<Vec<f32>, Error>> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores() } else { threads }.min(paths.len());
-        if threads <= 1 {
-            return paths.iter().map(|path| self.load(path)).collect();
-        }
-        // Pictures differ in size, so each thread takes the next one when it is done with its last.
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let take = || {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                Some((index, self.load(paths.get(index)?)))
-            };
-            std::iter::from_fn(take).collect::<Vec<_>>()
-        };
-        let mut results = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let mut results = Vec::with_capacity(paths.len());
-            for worker in workers {
-                match worker.join() {
-                    Ok(part) => results.extend(part),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            results
-        });
-        results.sort_unstable_by_key(|(index, _)| *index);
-        results.into_iter().map(|(_, result)| result).collect()
-    }
-
     /// Resizes and crops in one go.
     fn crop(&self, image: &Image) -> Result<Cropped, Error> {
         let [height, width] = self.resized_size(image);
@@ -288,5 +239,6 @@ fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-#[cfg(test)]
+// The cases are picture files.
+#[cfg(all(test, feature = "images"))]
 mod tests;

@@ -119,5 +119,6 @@ pub fn resize_window(
     Image::new(window.width, window.height, image.color, pixels)
 }
 
-#[cfg(test)]
+// The cases are picture files.
+#[cfg(all(test, feature = "images"))]
 mod tests;

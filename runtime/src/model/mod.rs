@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fresnel_kernels::{Arithmetic, Isa};
 
 use crate::error::{Error, ErrorKind};
+use crate::exec::Sizes;
 use crate::format::reader::{Contents, Reader};
 use crate::format::{Container, Manifest, Preprocessing};
+use crate::image::Preprocessor;
 use config::VitConfig;
 use weights::Weights;
 
@@ -90,14 +92,38 @@ impl Model {
         &self.manifest.config
     }
 
+    /// Shape of one image: channels, height, width.
+    pub fn input_shape(&self) -> [usize; 3] {
+        let sizes = Sizes::new(self.config());
+        [sizes.channels, sizes.height, sizes.width]
+    }
+
+    /// Numbers that come out for one image: logits, or features of a model without classes.
+    pub fn output_len(&self) -> usize {
+        self.config().output_features() as usize
+    }
+
     /// How a picture becomes the model's input.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.manifest.preprocessing
     }
 
+    /// How a picture becomes the model's input, ready to run.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::new`].
+    pub fn preprocessor(&self) -> Result<Preprocessor, Error> {
+        Preprocessor::new(self.preprocessing(), self.config().in_channels)
+    }
+
     /// Names of the classes in the order of the logits; empty when the file has none.
     pub fn class_names(&self) -> &[String] {
         &self.manifest.class_names
+    }
+
+    /// Name of the class with this index, where the file has one.
+    pub fn class_name(&self, class: usize) -> Option<&str> {
+        self.class_names().get(class).map(String::as_str)
     }
 
     /// A value that was measured when the file was made, such as `int8_agreement`.

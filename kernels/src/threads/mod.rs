@@ -1,9 +1,18 @@
 //! The threads of a session.
+//!
+//! More than one thread takes the feature `threads`. Without it the same interface runs everything on the caller, for
+//! targets that have no threads or no room for their scheduler.
 
-use rayon::prelude::*;
+#[cfg(not(feature = "threads"))]
+#[path = "absent.rs"]
+mod workers;
+#[cfg(feature = "threads")]
+#[path = "rayon.rs"]
+mod workers;
 
 use crate::arch::Token;
 use crate::{Isa, PoolError};
+use workers::Workers;
 
 /// A fixed number of threads, and the instruction set of the operations which own no matrix.
 ///
@@ -13,7 +22,7 @@ use crate::{Isa, PoolError};
 #[derive(Debug)]
 pub struct Pool {
     threads: usize,
-    workers: Option<rayon::ThreadPool>,
+    workers: Option<Workers>,
     token: Token,
 }
 
@@ -21,7 +30,8 @@ impl Pool {
     /// Most threads of a pool: above the cores of any machine today, below what brings one down.
     pub const MAX_THREADS: usize = 256;
 
-    /// A pool of `threads` threads (0: one per core), with the instruction set of [`Isa::from_env`].
+    /// A pool of `threads` threads (0: one per core, or one without the feature `threads`), with the instruction set of
+    /// [`Isa::from_env`].
     ///
     /// # Errors
     /// When `FRESNEL_ISA` names an instruction set that is unknown or not available, for more than [`Pool::MAX_THREADS`], or when
@@ -30,7 +40,7 @@ impl Pool {
         Pool::with_isa(threads, Isa::from_env()?)
     }
 
-    /// A pool of `threads` threads (0: one per core) whose operations use the given instruction set.
+    /// A pool of `threads` threads (0 as in [`Pool::new`]) whose operations use the given instruction set.
     ///
     /// Matmuls use that of their [`Matrix`](crate::Matrix) instead.
     ///
@@ -39,22 +49,13 @@ impl Pool {
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Pool, PoolError> {
         let token = isa.require()?;
         let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => workers::available(),
             threads => threads,
         };
         if threads > Pool::MAX_THREADS {
             return Err(PoolError::TooMany { threads });
         }
-        let workers = if threads == 1 {
-            None
-        } else {
-            let workers = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|index| format!("fresnel-{index}"))
-                .build()
-                .map_err(|source| PoolError::Threads { threads, source })?;
-            Some(workers)
-        };
+        let workers = if threads == 1 { None } else { Some(Workers::start(threads)?) };
         Ok(Pool { threads, workers, token })
     }
 
@@ -86,7 +87,7 @@ impl Pool {
     /// Calls `work` once on every thread, all at the same time.
     pub(crate) fn on_every_thread<R: Send>(&self, work: impl Fn() -> R + Sync) -> Vec<R> {
         match &self.workers {
-            Some(workers) => workers.broadcast(|_| work()),
+            Some(workers) => workers.broadcast(work),
             None => vec![work()],
         }
     }
@@ -94,9 +95,7 @@ impl Pool {
     /// Calls `work` exactly once for each index below `count`.
     pub(crate) fn for_each(&self, count: usize, work: impl Fn(usize) + Sync) {
         match &self.workers {
-            Some(workers) if count > 1 => {
-                workers.install(|| (0..count).into_par_iter().for_each(&work));
-            }
+            Some(workers) if count > 1 => workers.for_each(count, work),
             _ => (0..count).for_each(work),
         }
     }
@@ -109,9 +108,7 @@ impl Pool {
         work: impl Fn(usize, &mut [T]) + Sync,
     ) {
         match &self.workers {
-            Some(workers) if data.len() > size => workers.install(|| {
-                data.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk));
-            }),
+            Some(workers) if data.len() > size => workers.for_each_chunk(data, size, work),
             _ => data.chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk)),
         }
     }
@@ -127,13 +124,9 @@ impl Pool {
         work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
     ) {
         match &self.workers {
-            Some(workers) if first.len() > first_size => workers.install(|| {
-                first
-                    .par_chunks_mut(first_size)
-                    .zip(second.par_chunks_mut(second_size))
-                    .enumerate()
-                    .for_each(|(index, (first, second))| work(index, first, second));
-            }),
+            Some(workers) if first.len() > first_size => {
+                workers.for_each_chunk_pair(first, first_size, second, second_size, work);
+            }
             _ => first
                 .chunks_mut(first_size)
                 .zip(second.chunks_mut(second_size))
