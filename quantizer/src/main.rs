@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use fresnel_quantizer::cli;
 use fresnel_runtime::cli as runtime;
 
@@ -16,7 +16,11 @@ use fresnel_runtime::cli as runtime;
   fresnel eval deit_tiny_2bit.fresnel --data evaluation.csv
 
 Results go to standard output, messages to standard error.
-Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input file, 4 reading or writing failed, 5 device.
+
+Exit codes: 0 done, 1 a check failed (of diff: the files differ), 2 usage, 3 bad input file, 4 reading or
+writing failed, 5 device, 130 interrupted (Ctrl-C), 143 terminated; whatever the code, no file is left
+half written.
+
 FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set.")]
 struct Program {
     #[command(subcommand)]
@@ -33,11 +37,17 @@ enum Command {
     Run(runtime::RunArgs),
     Classify(runtime::ClassifyArgs),
     Inspect(runtime::InspectArgs),
+    Diff(runtime::DiffArgs),
+    Edit(runtime::EditArgs),
+    Export(runtime::ExportArgs),
     Verify(runtime::VerifyArgs),
     Bench(runtime::BenchArgs),
+    Completions(cli::CompletionsArgs),
+    Man(cli::ManArgs),
 }
 
 fn main() -> ExitCode {
+    runtime::handle_interrupts();
     let command = match runtime::parse::<Program>() {
         Ok(program) => program.command,
         Err(code) => return code,
@@ -51,8 +61,18 @@ fn main() -> ExitCode {
         Command::Run(args) => (runtime::run(args), args.report.json),
         Command::Classify(args) => (runtime::classify(args), args.report.json),
         Command::Inspect(args) => (runtime::inspect(args), args.report.json),
+        Command::Diff(args) => (runtime::diff(args), args.report.json),
+        Command::Edit(args) => (runtime::edit(args), args.report.json),
+        Command::Export(args) => (runtime::export(args), args.report.json),
         Command::Verify(args) => (runtime::verify(args), args.report.json),
         Command::Bench(args) => (runtime::bench(args), args.report.json),
+        Command::Completions(args) => (cli::completions(args, command_line()), false),
+        Command::Man(args) => (cli::man(args, command_line()), args.report.json),
     };
     runtime::finish(result, json)
+}
+
+/// The whole command line, with the examples of the commands that both programs have naming this one.
+fn command_line() -> clap::Command {
+    runtime::with_own_examples(Program::command())
 }

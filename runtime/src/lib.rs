@@ -24,6 +24,7 @@
 //! - [`image`]: pictures to pixels, as timm and Pillow do it;
 //! - [`session`]: running a model; [`exec`]: how that is done, and the oracle of its tests;
 //! - [`evaluation`]: accuracy on labelled pictures;
+//! - [`new_file`]: files written whole or not at all;
 //! - `cli`: the commands of the programs `fresnel-run` and `fresnel` (feature `cli`, on by default).
 //!
 //! Arithmetic is that of `fresnel-kernels`: packed weights of 1.58, 2, 3, 4 and 8 bit are expanded while
@@ -40,6 +41,7 @@ pub mod exec;
 pub mod format;
 pub mod image;
 pub mod model;
+pub mod new_file;
 pub mod session;
 
 pub use error::{Error, ErrorKind};

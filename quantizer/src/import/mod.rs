@@ -91,24 +91,6 @@ pub fn load(source: &Source) -> Result<FloatModel, Error> {
     Ok(model)
 }
 
-/// Reads class names from a text file, one per line in index order.
-///
-/// # Errors
-/// Fails when the file can't be read as text or does not hold `classes` names.
-pub fn read_class_names(path: &Path, classes: u32) -> Result<Vec<String>, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::io("can't read the class names", error).at_path(path))?;
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-    if names.len() != classes as usize {
-        return Err(Error::new(
-            ErrorKind::Input,
-            format!("expected {classes} class names, one per line, found {}", names.len()),
-        )
-        .at_path(path));
-    }
-    Ok(names)
-}
-
 impl FloatModel {
     /// Puts a configuration and the weights that `weights` finds for it together.
     ///
