@@ -76,3 +76,64 @@ fn main() -> ExitCode {
 fn command_line() -> clap::Command {
     runtime::with_own_examples(Program::command())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    /// The words of a line of a shell, without what is redirected or follows the command.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for character in line.chars() {
+            match character {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                other => words.last_mut().expect("a word").push(other),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        let end = words.iter().position(|word| [">", ">>", "&&"].contains(&word.as_str()));
+        words.truncate(end.unwrap_or(words.len()));
+        let start = words.iter().position(|word| !word.contains("FRESNEL_ISA="));
+        words.split_off(start.unwrap_or_default())
+    }
+
+    /// The examples in the help of `command`.
+    fn examples(command: &Command) -> Vec<Vec<String>> {
+        let help = command.get_after_help().expect("examples").to_string();
+        let (head, rest) = help.split_once('\n').expect("lines");
+        assert!(head.starts_with("Example"), "{}: {head}", command.get_name());
+        let lines = rest.lines().take_while(|line| !line.is_empty());
+        lines.map(words).collect()
+    }
+
+    #[test]
+    fn every_example_is_a_command_line_that_parses() {
+        for program in [super::command_line(), fresnel_runtime::cli::Program::command()] {
+            let name = program.get_name().to_owned();
+            let own = examples(&program);
+            let of_commands = program.get_subcommands().flat_map(|command| {
+                let examples = examples(command);
+                let named = |example: &Vec<String>| example[1] == command.get_name();
+                assert!(examples.iter().any(named), "{}", command.get_name());
+                examples
+            });
+            let mut checked = 0;
+            for example in own.into_iter().chain(of_commands) {
+                assert_eq!(example[0], name, "{example:?}");
+                if let Err(error) = program.clone().try_get_matches_from(&example) {
+                    panic!("{example:?}: {error}");
+                }
+                checked += 1;
+            }
+            assert!(checked >= 10, "{checked} examples of {name}");
+        }
+    }
+
+    #[test]
+    fn the_command_lines_are_consistent() {
+        super::command_line().debug_assert();
+        fresnel_runtime::cli::Program::command().debug_assert();
+    }
+}

@@ -1,6 +1,7 @@
 //! What the whole-program tests share: fixtures, the large real data where it is at hand, devices.
 
 pub mod programs;
+pub mod python;
 pub mod scratch;
 
 use std::io::Write;

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::format::Manifest;
 
 /// Values longer than this are cut in text.
-const SHOWN_CHARACTERS: usize = 60;
+const SHOWN_CHARACTERS: usize = 70;
+/// Longer lists are counted in text.
+const SHOWN_ITEMS: usize = 4;
 
 /// A setting that differs; absent on one side is `Null`.
 pub(super) struct SettingDifference {
@@ -34,6 +36,12 @@ impl fmt::Display for SettingDifference {
 fn shown(value: &Value) -> String {
     let text = match value {
         Value::Null => return "nothing".to_owned(),
+        Value::Array(items) if items.len() > SHOWN_ITEMS => {
+            return format!("{} entries", items.len());
+        }
+        Value::String(text) if text.contains('\n') => {
+            return format!("{} lines", text.lines().count());
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
@@ -72,9 +80,6 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
             add(section, key, value.clone());
         }
     }
-    for (index, name) in manifest.class_names.iter().enumerate() {
-        add("class_names", &index.to_string(), json!(name));
-    }
     for (section, pairs) in [
         ("recipe", &manifest.recipe),
         ("provenance", &manifest.provenance),
@@ -86,6 +91,9 @@ fn settings(manifest: &Manifest) -> BTreeMap<String, Value> {
     }
     for (key, value) in &manifest.measured {
         add("measured", key, json!(value));
+    }
+    if !manifest.class_names.is_empty() {
+        settings.insert("class_names".to_owned(), json!(manifest.class_names));
     }
     settings
 }
