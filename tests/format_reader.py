@@ -3,9 +3,10 @@
     python3 tests/format_reader.py check MODEL [--inspect INSPECT.json] [--export EXPORT.safetensors]
     python3 tests/format_reader.py vector runtime/FORMAT.md
 
-`check` enforces the rules of the format on MODEL, and compares what it reads with what the program says of the same
-file: the JSON of `fresnel inspect --codes --json`, and what `fresnel export --codes` wrote. `vector` puts the test
-vector of the specification together from its hexadecimal digits and reads it. Needs NumPy and nothing else.
+`check` enforces the rules of the format on MODEL, and compares what it reads with what the program says of
+the same file: the JSON of `fresnel inspect --codes --json`, and what `fresnel export --codes` wrote. `vector`
+puts the test vector of the specification together from its hexadecimal digits and reads it. Needs NumPy and
+nothing else.
 """
 
 import argparse
@@ -29,6 +30,7 @@ class BadFile(Exception):
 
 
 def demand(condition, message):
+    """Refuse the file unless the condition holds."""
     if not condition:
         raise BadFile(message)
 
@@ -41,12 +43,14 @@ class Postcard:
         self.at = 0
 
     def take(self, count):
+        """The next bytes."""
         demand(self.at + count <= len(self.data), f"the manifest ends within a value at byte {self.at}")
         piece = self.data[self.at : self.at + count]
         self.at += count
         return piece
 
     def varint(self, bits):
+        """An unsigned number in its shortest form."""
         value = shift = 0
         while True:
             byte = self.take(1)[0]
@@ -59,43 +63,54 @@ class Postcard:
             demand(shift < bits, f"a varint that does not fit {bits} bits")
 
     def u32(self):
+        """A u32."""
         return self.varint(32)
 
     def u64(self):
+        """A u64."""
         return self.varint(64)
 
     def boolean(self):
+        """A bool."""
         byte = self.take(1)[0]
         demand(byte < 2, f"a bool of {byte}")
         return byte == 1
 
     def f32(self):
+        """A binary32."""
         return struct.unpack("<f", self.take(4))[0]
 
     def f64(self):
+        """A binary64."""
         return struct.unpack("<d", self.take(8))[0]
 
     def string(self):
+        """UTF-8 behind its length."""
         return self.take(self.u32()).decode("utf-8")
 
     def list(self, element):
+        """Elements behind their number."""
         return [element() for _ in range(self.u32())]
 
     def variant(self, names):
+        """The name of an enum's variant."""
         number = self.u32()
         demand(number < len(names), f"variant {number} of {len(names)}")
         return names[number]
 
 
 def read_header(data):
+    """Check and read the first 64 bytes."""
     demand(len(data) >= 64, "shorter than a header")
     demand(data[:8] == MAGIC, "not a .fresnel file")
     demand(zlib.crc32(data[:60]) == struct.unpack_from("<I", data, 60)[0], "the header's checksum")
-    names = "major minor header_len flags manifest_len manifest_crc reserved data_offset data_len file_len reserved_2"
-    header = dict(zip(names.split(), struct.unpack_from("<HHIIIIIQQQI", data, 8)))
+    names = "major minor header_len flags manifest_len manifest_crc reserved"
+    names += " data_offset data_len file_len reserved_2"
+    header = dict(zip(names.split(), struct.unpack_from("<HHIIIIIQQQI", data, 8), strict=True))
     demand(header["major"] == 1, "major version")
     demand(header["flags"] == 0, "unknown flags")
-    demand(header["header_len"] == 64 and header["reserved"] == 0 and header["reserved_2"] == 0, "header fields")
+    demand(header["header_len"] == 64, "header_len")
+    demand(header["reserved"] == 0 and header["reserved_2"] == 0, "reserved bytes of the header")
     demand(1 <= header["manifest_len"] <= 1 << 20, "manifest_len")
     demand(header["data_offset"] == -(-(64 + header["manifest_len"]) // 64) * 64, "data_offset")
     demand(header["file_len"] == header["data_offset"] + header["data_len"], "file_len")
@@ -104,6 +119,7 @@ def read_header(data):
 
 
 def read_config(value):
+    """Read `VitConfig`."""
     config = {"architecture": value.string()}
     for name in ("image_size", "patch_size"):
         config[name] = [value.u32(), value.u32()]
@@ -123,6 +139,7 @@ def read_config(value):
 
 
 def read_preprocessing(value):
+    """Read `Preprocessing`."""
     return {
         "input_size": [value.u32(), value.u32()],
         "crop_pct": value.f32(),
@@ -134,6 +151,7 @@ def read_preprocessing(value):
 
 
 def read_entry(value):
+    """Read one `TensorEntry`."""
     entry = {"name": value.string(), "shape": value.list(value.u32)}
     encoding = value.variant(["f32", "f16", "codes"])
     entry["encoding"] = value.variant(WIDTHS) if encoding == "codes" else encoding
@@ -142,11 +160,15 @@ def read_entry(value):
 
 
 def read_manifest(data, header):
+    """Check and read the manifest."""
     raw = data[64 : 64 + header["manifest_len"]]
     demand(zlib.crc32(raw) == header["manifest_crc"], "the manifest's checksum")
     demand(not any(data[64 + len(raw) : header["data_offset"]]), "bytes behind the manifest")
     value = Postcard(raw)
-    text_pair = lambda: (value.string(), value.string())
+
+    def text_pair():
+        return value.string(), value.string()
+
     manifest = {
         "config": read_config(value),
         "preprocessing": read_preprocessing(value),
@@ -208,6 +230,7 @@ def demanded_tensors(config):
 
 
 def row_bytes(width, columns):
+    """Bytes of a row of codes."""
     per_byte = {"ternary": 5, "two": 4, "four": 2, "eight": 1}
     return -(-3 * columns // 8) if width == "three" else -(-columns // per_byte[width])
 
@@ -221,9 +244,10 @@ def unpack(width, rows, columns, data):
             rest = (rest & 0xFF) * 3
             digits.append((rest >> 8).astype(np.uint8))
         places = np.array([81, 27, 9, 3, 1], np.int64)
-        values = sum(digit * place for digit, place in zip(digits, places))
+        digits = np.stack(digits, axis=-1)
+        values = digits.astype(np.int64) @ places
         demand(np.array_equal(-(-256 * values // 243), packed), "a ternary byte that stands for nothing")
-        codes = np.stack(digits, axis=-1).reshape(rows, -1)
+        codes = digits.reshape(rows, -1)
     else:
         bits = {"two": 2, "three": 3, "four": 4, "eight": 8}[width]
         stream = np.unpackbits(packed, axis=1, bitorder="little")
@@ -270,6 +294,7 @@ class Model:
         self.check_set()
 
     def check_set(self):
+        """Compare the tensors with those that the configuration demands."""
         expected = {}
         for name, shape, codable in demanded_tensors(self.manifest["config"]):
             demand(name in self.entries, f"{name} is missing")
@@ -295,6 +320,7 @@ class Model:
 
 
 def read_safetensors(path):
+    """Tensors of a safetensors file by name."""
     with open(path, "rb") as file:
         data = file.read()
     (length,) = struct.unpack_from("<Q", data)
@@ -309,10 +335,12 @@ def read_safetensors(path):
 
 
 def same(what, ours, theirs):
+    """Refuse what this reader and the program see differently."""
     demand(ours == theirs, f"{what}: this reader finds {ours!r}, the program {theirs!r}")
 
 
 def compare_inspect(model, said):
+    """Compare with what `fresnel inspect --codes --json` printed."""
     manifest = model.manifest
     same("file_bytes", model.header["file_len"], said["file_bytes"])
     same("data_bytes", model.header["data_len"], said["data_bytes"])
@@ -323,7 +351,8 @@ def compare_inspect(model, said):
         same(f"fields of {section}", set(manifest[section]), set(said[section]))
     for section in ("recipe", "provenance", "measured", "metadata"):
         same(section, dict(manifest[section]), said[section])
-    same("layers", [name for name, _, _ in demanded_tensors(manifest["config"])], [x["name"] for x in said["layers"]])
+    names = [name for name, _, _ in demanded_tensors(manifest["config"])]
+    same("layers", names, [layer["name"] for layer in said["layers"]])
     for layer in said["layers"]:
         entry = model.entries[layer["name"]]
         parts = [layer["name"]] + [f"{layer['name']}.{suffix}" for suffix in ("scale", "offset")]
@@ -344,6 +373,7 @@ def compare_inspect(model, said):
 
 
 def compare_export(model, exported):
+    """Compare with what `fresnel export --codes` wrote."""
     expected = {}
     for name, _, _ in demanded_tensors(model.manifest["config"]):
         expected[name] = model.weight(name)
@@ -373,6 +403,7 @@ def vector(specification):
 
 
 def check(arguments):
+    """Run `check`."""
     with open(arguments.model, "rb") as file:
         model = Model(file.read())
     if arguments.inspect:
@@ -384,6 +415,7 @@ def check(arguments):
 
 
 def check_vector(arguments):
+    """Run `vector`."""
     with open(arguments.specification, encoding="utf-8") as file:
         model = Model(vector(file.read()))
     for name, entry in model.entries.items():
@@ -397,6 +429,7 @@ def check_vector(arguments):
 
 
 def main():
+    """Run the command that the arguments name; 3 for a bad file."""
     parser = argparse.ArgumentParser(description="Reads .fresnel files by their specification.")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("check")

@@ -2,7 +2,8 @@
 
     python3 tests/timm_export.py EXPORT.safetensors CONFIG.json INPUT.safetensors LOGITS.safetensors
 
-CONFIG is the hub's config.json of the checkpoint, INPUT holds a tensor `input`, LOGITS what `fresnel run` made of it.
+CONFIG is the hub's config.json of the checkpoint, INPUT holds a tensor `input`, LOGITS what `fresnel run`
+made of it.
 Needs PyTorch, timm and safetensors.
 """
 
@@ -18,6 +19,7 @@ TOLERANCE = 1e-4
 
 
 def main():
+    """Compare; 1 where the logits differ."""
     exported, config, pixels, logits = sys.argv[1:]
     with open(config, encoding="utf-8") as file:
         config = json.load(file)

@@ -77,6 +77,11 @@ pub fn multiplies_bfloat16(test: &str) -> bool {
     found
 }
 
+/// Says that `test` is skipped, and why.
+pub fn skipped(test: &str, why: &str) {
+    say(&format!("{test}: skipped, {why}"));
+}
+
 /// Says something whether or not the test passes: the test runner keeps what `println!` prints of
 /// passing tests to itself.
 fn say(line: &str) {

@@ -20,7 +20,7 @@ pub fn python(test: &str, modules: &str, required: &str) -> Option<Python> {
     }
     let missing = format!("{program} (FRESNEL_PYTHON) can't import {modules}");
     assert!(std::env::var_os(required).is_none(), "{test}: {required} is set, but {missing}");
-    crate::say(&format!("{test}: skipped, {missing}"));
+    crate::skipped(test, &missing);
     None
 }
 

@@ -1,7 +1,9 @@
 //! What scripts rely on: exit codes, the fields of JSON, completions and manual pages.
 
+use std::process::Command;
+
 use fresnel_tests::fixture;
-use fresnel_tests::programs::{fresnel, run};
+use fresnel_tests::programs::{fresnel, program, run};
 use fresnel_tests::scratch::Scratch;
 use serde_json::Value;
 
@@ -19,7 +21,8 @@ fn folder() -> Scratch {
 #[test]
 fn exit_codes_are_those_of_the_help() {
     let scratch = folder();
-    let (model, absent) = (scratch.text("model.fresnel"), scratch.text("absent"));
+    let [model, absent, list] =
+        ["model.fresnel", "absent", "list.csv"].map(|name| scratch.text(name));
     let broken = scratch.write("broken.fresnel", "no model at all");
     let other = scratch.text("other.fresnel");
     fresnel(&["edit", &model, "--metadata", "a=b", "-o", &other]).success();
@@ -31,22 +34,20 @@ fn exit_codes_are_those_of_the_help() {
         (1, "fresnel", &["diff", &model, &other]),
         (2, "fresnel", &["fly"]),
         (2, "fresnel-run", &["inspect"]),
-        (2, "fresnel", &["quantize", "m", "--bits", "2", "-o", "o"]),
+        (2, "fresnel", &["eval", &model, "--data", &list, "--limit", "0"]),
         (3, "fresnel", &["inspect", &broken]),
         (3, "fresnel-run", &["bench", &broken]),
         (4, "fresnel", &["inspect", &absent]),
         (4, "fresnel", &["export", &model, "-o", &other]),
-        (5, "fresnel", &["run", &model, "--input", &absent, "--output", &absent]),
     ] {
-        if code == 5 {
-            // An instruction set that no machine has.
-            let mut command = std::process::Command::new(fresnel_tests::programs::program(program));
-            let output = command.args(["verify", &model]).env("FRESNEL_ISA", "abacus").output();
-            assert_eq!(output.expect("it starts").status.code(), Some(5));
-            continue;
-        }
         let found = run(program, arguments);
         assert_eq!(found.code, code, "{program} {arguments:?}: {}", found.stderr);
+    }
+    for name in ["fresnel", "fresnel-run"] {
+        // An instruction set that no machine has.
+        let mut command = Command::new(program(name));
+        let output = command.args(["verify", &model]).env("FRESNEL_ISA", "abacus").output();
+        assert_eq!(output.expect("it starts").status.code(), Some(5));
     }
     for program in ["fresnel", "fresnel-run"] {
         let help = run(program, &["--help"]).success();
@@ -125,6 +126,10 @@ fn the_fields_of_json_stay() {
     let top = ["a", "b", "file_bytes", "same", "same_tensors", "settings", "tensors"];
     assert_fields("diff", &report, &top);
 
+    let failed = fresnel(&["edit", &model, "--json"]);
+    let failed: Value = serde_json::from_str(&failed.stdout).expect("JSON");
+    let message = failed["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("--class-names") && message.contains("--output"), "{message}");
     let failed = fresnel(&["diff", &model, &text("absent"), "--json"]);
     let failed: Value = serde_json::from_str(&failed.stdout).expect("JSON");
     assert_fields("error", &failed["error"], &["exit", "kind", "message"]);
@@ -166,8 +171,7 @@ fn classes_have_numbers_until_they_have_names() {
     for class in 0..7 {
         assert!(named.contains(&format!("name{class}")), "{named}");
     }
-    let program = "fresnel-run";
-    run(program, &["classify", &model, &picture, "--class-names", &scratch.text("list.csv")])
+    run("fresnel-run", &["classify", &model, &picture, "--class-names", &scratch.text("list.csv")])
         .assert_fails(3, &["list.csv", "7 class names", "found 2"]);
 }
 

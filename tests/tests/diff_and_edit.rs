@@ -110,7 +110,7 @@ fn names_and_metadata_are_changed_and_weights_are_not() {
     assert_eq!(names(&diff(&before, &back, DIFFERENT), "settings"), ["class_names"]);
 
     edit(&["--metadata", "a=b"]).assert_fails(4, &["exists already"]);
-    edit(&[]).assert_fails(2, &["--class-names"]);
+    edit(&[]).assert_fails(2, &["required arguments"]);
     edit(&["--metadata", "nothing"]).assert_fails(2, &["KEY=VALUE"]);
     let short = scratch.write("short.txt", "a\n");
     edit(&["--force", "--class-names", &short]).assert_fails(3, &["7 class names", "found 1"]);

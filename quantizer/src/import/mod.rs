@@ -48,8 +48,20 @@ impl Source {
     /// elsewhere. Other files in the directory are ignored.
     ///
     /// # Errors
-    /// Fails when either file is missing.
+    /// Fails when either file is missing, or the name says that it is no safetensors file.
     pub fn locate(model: &Path, config: Option<&Path>) -> Result<Self, Error> {
+        let extension = model.extension().and_then(|extension| extension.to_str());
+        let instead = match extension.unwrap_or_default() {
+            "fresnel" => "a quantized model; start from the float checkpoint that it was made of",
+            "pth" | "pt" | "bin" | "pkl" => {
+                "a pickled one; save it as model.safetensors with safetensors.torch.save_file"
+            }
+            _ => "",
+        };
+        if !instead.is_empty() {
+            let message = format!("expected a safetensors checkpoint, found {instead}");
+            return Err(Error::new(ErrorKind::Input, message).at_path(model));
+        }
         let (weights, default_config) = if model.is_dir() {
             (model.join("model.safetensors"), model.join("config.json"))
         } else {

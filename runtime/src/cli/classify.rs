@@ -74,15 +74,6 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
             args.model.display()
         ));
     }
-    if !output.json() {
-        output.line(format_args!(
-            "{}  loaded in {load:.1} ms ({}, {}, {} threads)",
-            args.model.display(),
-            session.compute(),
-            session.kernel(),
-            session.threads()
-        ))?;
-    }
     let name = |class: usize| names.get(class).map_or(format!("class {class}"), String::clone);
     let mut results = Vec::new();
     for path in &args.images {
@@ -122,16 +113,22 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         }
     }
     if output.json() {
-        output.line(json!({
+        return output.line(json!({
             "file": args.model.display().to_string(),
             "compute": session.compute().name(),
             "kernel": session.kernel(),
             "threads": session.threads(),
             "load_milliseconds": load,
             "images": results,
-        }))?;
+        }));
     }
-    Ok(())
+    output.line(format_args!(
+        "{}  loaded in {load:.1} ms ({}, {}, {} threads)",
+        args.model.display(),
+        session.compute(),
+        session.kernel(),
+        session.threads()
+    ))
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -117,8 +117,10 @@ pub fn parse<P: Parser>() -> Result<P, std::process::ExitCode> {
         }
         if std::env::args_os().any(|argument| argument == "--json") {
             let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            failure::print_json(&Failure::usage(line.trim_start_matches("error: ")));
+            // What is missing may stand on lines of its own; the usage follows behind an empty one.
+            let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+            let message = lines.collect::<Vec<_>>().join(" ");
+            failure::print_json(&Failure::usage(message.trim_start_matches("error: ")));
         }
         Exit::Usage.into()
     })
