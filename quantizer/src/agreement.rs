@@ -26,8 +26,14 @@ pub fn compared_modes(isa: Isa) -> Vec<(Compute, &'static str)> {
     modes
 }
 
+/// Number of progress steps that [`agreements`] reports.
+pub fn steps(images: &CalibrationImages) -> usize {
+    IMAGES.min(images.len())
+}
+
 /// For each of [`compared_modes`] of the quantized `model`'s instruction set, the percentage of the
-/// first 64 calibration images on which that mode and `f32` give the same first class.
+/// first 64 calibration images on which that mode and `f32` give the same first class. `progress` is told
+/// of every few images that are done, of [`steps`] in all.
 ///
 /// # Errors
 /// Fails when an image can't be used or a session can't run.
@@ -35,6 +41,7 @@ pub fn agreements(
     model: &Arc<Model>,
     images: &CalibrationImages,
     threads: usize,
+    mut progress: impl FnMut(usize),
 ) -> Result<Vec<(String, f64)>, Error> {
     let session = |compute| {
         Session::new(model, SessionOptions { threads, compute, ..SessionOptions::default() })
@@ -58,6 +65,7 @@ pub fn agreements(
                 .count();
         }
         seen += count;
+        progress(count);
         if seen >= IMAGES {
             break;
         }

@@ -58,6 +58,7 @@ pub mod format;
 pub mod image;
 pub mod model;
 mod prediction;
+pub mod new_file;
 pub mod session;
 
 pub use cancel::CancelFlag;

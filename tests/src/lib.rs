@@ -1,6 +1,7 @@
 //! What the whole-program tests share: fixtures, the large real data where it is at hand, devices.
 
 pub mod programs;
+pub mod python;
 pub mod scratch;
 
 use std::io::Write;
@@ -74,6 +75,11 @@ pub fn multiplies_bfloat16(test: &str) -> bool {
         say(&format!("{test}: half skipped, {} has no products of bfloat16", Isa::best()));
     }
     found
+}
+
+/// Says that `test` is skipped, and why.
+pub fn skipped(test: &str, why: &str) {
+    say(&format!("{test}: skipped, {why}"));
 }
 
 /// Says something whether or not the test passes: the test runner keeps what `println!` prints of

@@ -56,7 +56,7 @@ pub fn fresnel_on<S: AsRef<std::ffi::OsStr>>(isa: Isa, arguments: &[S]) -> Finis
     finish(Command::new(program("fresnel")).args(arguments).env(Isa::VARIABLE, isa.name()))
 }
 
-fn finish(command: &mut Command) -> Finished {
+pub(crate) fn finish(command: &mut Command) -> Finished {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 output");
     let stderr = text(stderr);

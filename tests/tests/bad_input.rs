@@ -46,6 +46,12 @@ fn a_checkpoint_that_is_missing_or_not_understood() {
     fresnel(&["quantize", &missing, "--bits", "2", "--method", "rtn", "-o", &scratch.text("o")])
         .assert_fails(IO, &["nowhere", "not found"]);
 
+    for (name, part) in [("a.fresnel", "a quantized model"), ("a.pth", "save_file")] {
+        let (name, output) = (scratch.text(name), scratch.text("o"));
+        fresnel(&["quantize", &name, "--bits", "32", "-o", &output])
+            .assert_fails(BAD_INPUT, &[part]);
+    }
+
     edit_config(&scratch, "vit_tiny_patch16_224", "resnet50");
     quantize(&scratch, &["--bits", "2", "--method", "rtn"])
         .assert_fails(BAD_INPUT, &["resnet50", "expected one of"]);

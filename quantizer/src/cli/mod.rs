@@ -2,7 +2,9 @@
 //! [`fresnel_runtime::cli`].
 
 mod compare;
+mod completions;
 mod demo;
+mod man;
 mod model_args;
 mod preparation;
 mod quantize;
@@ -10,6 +12,8 @@ mod synth;
 mod tuning;
 
 pub use compare::{CompareArgs, compare};
+pub use completions::{CompletionsArgs, completions};
 pub use demo::{DemoArgs, demo};
+pub use man::{ManArgs, man};
 pub use quantize::{QuantizeArgs, quantize};
 pub use synth::{SynthArgs, synth};

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fresnel_runtime::Error;
+use fresnel_runtime::model::class_names;
 
-use crate::import::{self, FloatModel, Source};
+use crate::import::{FloatModel, Source};
 
 /// Arguments that name a float model.
 #[derive(Debug, Args)]
@@ -33,10 +34,10 @@ impl ModelArgs {
     /// Reads the class names, where a file of them is given, into a model that was loaded.
     ///
     /// # Errors
-    /// As [`import::read_class_names`].
+    /// As [`class_names::read`].
     pub(super) fn name_classes(&self, model: &mut FloatModel) -> Result<(), Error> {
         if let Some(path) = &self.class_names {
-            model.class_names = import::read_class_names(path, model.config.num_classes)?;
+            model.class_names = class_names::read(path, model.config.num_classes)?;
         }
         Ok(())
     }

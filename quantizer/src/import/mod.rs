@@ -48,8 +48,20 @@ impl Source {
     /// elsewhere. Other files in the directory are ignored.
     ///
     /// # Errors
-    /// Fails when either file is missing.
+    /// Fails when either file is missing, or the name says that it is no safetensors file.
     pub fn locate(model: &Path, config: Option<&Path>) -> Result<Self, Error> {
+        let extension = model.extension().and_then(|extension| extension.to_str());
+        let instead = match extension.unwrap_or_default() {
+            "fresnel" => "a quantized model; start from the float checkpoint that it was made of",
+            "pth" | "pt" | "bin" | "pkl" => {
+                "a pickled one; save it as model.safetensors with safetensors.torch.save_file"
+            }
+            _ => "",
+        };
+        if !instead.is_empty() {
+            let message = format!("expected a safetensors checkpoint, found {instead}");
+            return Err(Error::new(ErrorKind::Input, message).at_path(model));
+        }
         let (weights, default_config) = if model.is_dir() {
             (model.join("model.safetensors"), model.join("config.json"))
         } else {
@@ -89,24 +101,6 @@ pub fn load(source: &Source) -> Result<FloatModel, Error> {
     .map_err(|error| if error.path().is_none() { error.at_path(&source.config) } else { error })?;
     model.source_sha256 = digest;
     Ok(model)
-}
-
-/// Reads class names from a text file, one per line in index order.
-///
-/// # Errors
-/// Fails when the file can't be read as text or does not hold `classes` names.
-pub fn read_class_names(path: &Path, classes: u32) -> Result<Vec<String>, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::io("can't read the class names", error).at_path(path))?;
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-    if names.len() != classes as usize {
-        return Err(Error::new(
-            ErrorKind::Input,
-            format!("expected {classes} class names, one per line, found {}", names.len()),
-        )
-        .at_path(path));
-    }
-    Ok(names)
 }
 
 impl FloatModel {

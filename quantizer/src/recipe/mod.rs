@@ -18,7 +18,7 @@ use fresnel_runtime::format::{
 use fresnel_runtime::model::config::VitConfig;
 use fresnel_runtime::{Error, ErrorKind, Model};
 
-use crate::agreement::{agreements, compared_modes};
+use crate::agreement::{self, agreements, compared_modes};
 use crate::algorithm::{Method, StatisticsOptions};
 use crate::calibration::{Calibration, CalibrationImages, TokenWeights};
 use crate::device::{Device, DeviceKind};
@@ -121,7 +121,10 @@ impl Recipe {
                 let tuning = self.tuning.as_ref().map_or(0, |tuning| {
                     tuning.epochs * calibration.map_or(0, CalibrationImages::len)
                 });
-                pipeline::steps(&model.config, &self.method, calibration) + tuning
+                let agreement = calibration
+                    .filter(|_| model.config.num_classes > 0)
+                    .map_or(0, agreement::steps);
+                pipeline::steps(&model.config, &self.method, calibration) + tuning + agreement
             }
             None => 0,
         }
@@ -179,7 +182,7 @@ impl Recipe {
         let tuned = match &divided {
             Some((options, (training, held_back))) => {
                 let images = (training, held_back);
-                Some(tuning::tune(model, &mut quantized, images, device, options, progress)?)
+                Some(tuning::tune(model, &mut quantized, images, device, options, &mut progress)?)
             }
             None => None,
         };
@@ -189,7 +192,7 @@ impl Recipe {
             parts.provenance.push((CALIBRATION_SHA256.to_owned(), images.sha256()?));
             let unmeasured = Model::from_bytes(encode(&parts, &tensors)?)?;
             if unmeasured.config().num_classes > 0 {
-                parts.measured.extend(agreements(&unmeasured, images, threads)?);
+                parts.measured.extend(agreements(&unmeasured, images, threads, progress)?);
             }
         }
         Ok(Finished {

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 pub enum Exit {
     /// Done.
     Ok = 0,
-    /// The program worked, but a check that it was asked for failed.
+    /// The program worked, but a check that it was asked for failed; of `diff`: the files differ.
     CheckFailed = 1,
     /// The command line makes no sense.
     Usage = 2,
@@ -74,9 +74,14 @@ impl Failure {
         self.kind
     }
 
+    /// An exit code that goes with a result, which tells all: nothing more is printed.
+    pub(super) fn told(exit: Exit) -> Self {
+        Self::new(exit, "told", "")
+    }
+
     /// Standard output was closed by its reader: not a failure, the reader has seen enough.
     pub(super) fn closed_output() -> Self {
-        Self::new(Exit::Ok, "closed-output", "")
+        Self::told(Exit::Ok)
     }
 }
 
@@ -104,7 +109,7 @@ pub fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
     let Err(failure) = result else {
         return Exit::Ok.into();
     };
-    if failure.exit != Exit::Ok {
+    if !failure.message.is_empty() {
         // A closed standard error leaves the exit code to tell.
         let _ = writeln!(io::stderr(), "error: {failure}");
         if json {

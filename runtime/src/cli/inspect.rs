@@ -1,5 +1,7 @@
 //! `inspect`: what a file holds, layer by layer, and how far its size is from the arithmetic bound.
 
+mod codes;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -9,17 +11,22 @@ use serde_json::{Value, json};
 
 use super::{Failure, Output, ReportArgs};
 use crate::format::manifest::RECIPE_TOML;
-use crate::format::{Encoding, Manifest, TensorEntry, size_bound};
+use crate::format::{Container, Encoding, Manifest, TensorEntry, size_bound};
 use crate::model::config::{Role, VitConfig};
 use crate::model::{LayerKernels, Model};
+use codes::CodeStatistics;
 
 /// Show what a model file holds
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fresnel-run inspect model.fresnel
   fresnel-run inspect model.fresnel --kernels
+  fresnel-run inspect model.fresnel --codes
   fresnel-run inspect model.fresnel --recipe > recipe.toml
-  fresnel-run inspect model.fresnel --json")]
+  fresnel-run inspect model.fresnel --json
+
+--codes counts how often each code occurs in each weight. The entropy of those counts is what an
+ideal compressor of single codes would need, in bits per weight, against what the file takes.")]
 pub struct InspectArgs {
     /// Model file
     #[arg(value_name = "FILE")]
@@ -27,8 +34,11 @@ pub struct InspectArgs {
     /// Show the kernels that run each layer on this machine
     #[arg(long)]
     pub kernels: bool,
+    /// Show how often each code occurs, and the entropy against the bits stored
+    #[arg(long)]
+    pub codes: bool,
     /// Print the recipe as TOML, for `fresnel quantize --recipe`, and nothing else
-    #[arg(long, conflicts_with = "kernels")]
+    #[arg(long, conflicts_with_all = ["kernels", "codes"])]
     pub recipe: bool,
     /// How to report
     #[command(flatten)]
@@ -64,7 +74,12 @@ impl Row<'_> {
 /// When the file is unreadable or damaged.
 pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    let model = Model::open(&args.model)?;
+    let (model, codes) = if args.codes {
+        let container = Container::open(&args.model)?;
+        (Model::from_container(&container)?, Some(CodeStatistics::of(&container)?))
+    } else {
+        (Model::open(&args.model)?, None)
+    };
     let manifest = model.manifest();
     if args.recipe {
         return recipe(args, &output, manifest);
@@ -72,7 +87,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let rows = rows(&model);
     let bound = size_bound(&manifest.config, &manifest.tensors);
     if output.json() {
-        return output.line(document(args, &model, &rows, bound));
+        return output.line(document(args, &model, &rows, (bound, codes.as_ref())));
     }
     let config = &manifest.config;
     output.line(format_args!("{}", args.model.display()))?;
@@ -99,10 +114,17 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let label = format!("{} other tensors", others.len());
     output.line(format_args!("{label:<28} {:>18} {:>5} {bytes:>12}", "", "16/32"))?;
     output.line("")?;
+    if let Some(codes) = &codes {
+        codes.print(&output)?;
+        output.line("")?;
+    }
     let excess = (model.file_bytes() as f64 / bound as f64 - 1.0) * 100.0;
+    let data = data_bytes(manifest);
     output.line(format_args!(
-        "file {} bytes, arithmetic bound {bound} bytes ({excess:+.2} %)",
-        model.file_bytes()
+        "file {} bytes ({} of header and manifest, {data} of data), \
+         arithmetic bound {bound} bytes ({excess:+.2} %)",
+        model.file_bytes(),
+        model.file_bytes() - data
     ))?;
     output.line(format_args!("in memory {} bytes ({})", model.resident_bytes(), model.isa().name()))
 }
@@ -141,6 +163,11 @@ fn rows(model: &Model) -> Vec<Row<'_>> {
         })
     };
     manifest.config.tensors().into_iter().filter_map(row).collect()
+}
+
+/// Length of the data section.
+fn data_bytes(manifest: &Manifest) -> u64 {
+    manifest.tensors.last().map_or(0, |last| last.offset + last.length)
 }
 
 fn shape(entry: &TensorEntry) -> String {
@@ -187,7 +214,12 @@ fn summary(config: &VitConfig, manifest: &Manifest) -> Vec<String> {
     lines
 }
 
-fn document(args: &InspectArgs, model: &Model, rows: &[Row], bound: u64) -> Value {
+fn document(
+    args: &InspectArgs,
+    model: &Model,
+    rows: &[Row],
+    (bound, codes): (u64, Option<&CodeStatistics>),
+) -> Value {
     let manifest = model.manifest();
     let config = &manifest.config;
     let layers: Vec<Value> = rows
@@ -213,9 +245,10 @@ fn document(args: &InspectArgs, model: &Model, rows: &[Row], bound: u64) -> Valu
     };
     let measured: serde_json::Map<String, Value> =
         manifest.measured.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-    json!({
+    let mut document = json!({
         "file": args.model.display().to_string(),
         "file_bytes": model.file_bytes(),
+        "data_bytes": data_bytes(manifest),
         "bound_bytes": bound,
         "resident_bytes": model.resident_bytes(),
         "isa": model.isa().name(),
@@ -227,5 +260,9 @@ fn document(args: &InspectArgs, model: &Model, rows: &[Row], bound: u64) -> Valu
         "provenance": map(&manifest.provenance),
         "measured": measured,
         "metadata": map(&manifest.metadata),
-    })
+    });
+    if let (Some(codes), Some(document)) = (codes, document.as_object_mut()) {
+        document.insert("codes".into(), codes.document());
+    }
+    document
 }

@@ -3,15 +3,21 @@
 //! Every command follows the same rules: the result goes to standard output, progress and messages
 //! to standard error; `--json` makes the result JSON; a failure is one line `error: ...` on
 //! standard error (and a JSON object on standard output with `--json`) and an exit code of
-//! [`Exit`]. Nothing is overwritten without `--force`.
+//! [`Exit`]. Nothing is overwritten without `--force`, and nothing is left half written, not even by
+//! [Ctrl-C](handle_interrupts).
 
 mod bench;
 mod classify;
+mod diff;
+mod edit;
 mod eval;
+mod export;
 mod failure;
 mod inspect;
+mod interrupt;
 mod output;
 mod output_file;
+mod program;
 mod progress;
 mod run;
 mod tensors;
@@ -21,7 +27,7 @@ mod verify;
 
 use std::sync::Arc;
 
-use clap::{Args, Parser};
+use clap::{Args, Command, Parser};
 
 use crate::error::Error;
 use crate::model::Model;
@@ -29,11 +35,16 @@ use crate::session::{Compute, DEFAULT_INT8_AGREEMENT, Session, SessionOptions};
 
 pub use bench::{BenchArgs, bench};
 pub use classify::{ClassifyArgs, classify};
+pub use diff::{DiffArgs, diff};
+pub use edit::{EditArgs, edit};
 pub use eval::{EvalArgs, eval, labelled_pictures};
+pub use export::{ExportArgs, ExportFormat, export};
 pub use failure::{Exit, Failure, finish};
 pub use inspect::{InspectArgs, inspect};
+pub use interrupt::handle_interrupts;
 pub use output::Output;
 pub use output_file::{check_output, write_file};
+pub use program::Program;
 pub use progress::Progress;
 pub use run::{RunArgs, run};
 pub use verify::{VerifyArgs, verify};
@@ -94,7 +105,11 @@ impl MachineArgs {
 /// The exit code to end with, after the help, the version or the usage error was printed (with
 /// `--json` among the arguments a usage error is printed as a JSON object as well).
 pub fn parse<P: Parser>() -> Result<P, std::process::ExitCode> {
-    P::try_parse().map_err(|error| {
+    let mut command = with_own_examples(P::command());
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let program = parsed.and_then(|mut matches| P::from_arg_matches_mut(&mut matches));
+    program.map_err(|error| {
+        let error = error.format(&mut command);
         // Nothing sensible is left to do when even the message cannot be written.
         let _ = error.print();
         if !error.use_stderr() {
@@ -102,9 +117,26 @@ pub fn parse<P: Parser>() -> Result<P, std::process::ExitCode> {
         }
         if std::env::args_os().any(|argument| argument == "--json") {
             let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            failure::print_json(&Failure::usage(line.trim_start_matches("error: ")));
+            // What is missing may stand on lines of its own; the usage follows behind an empty one.
+            let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+            let message = lines.collect::<Vec<_>>().join(" ");
+            failure::print_json(&Failure::usage(message.trim_start_matches("error: ")));
         }
         Exit::Usage.into()
+    })
+}
+
+/// The command with the examples of the shared subcommands naming it, and not `fresnel-run`.
+#[must_use]
+pub fn with_own_examples(command: Command) -> Command {
+    let program = command.get_name().to_owned();
+    command.mut_subcommands(|subcommand| {
+        let after_help = subcommand.get_after_help().map(ToString::to_string);
+        match after_help {
+            Some(text) => {
+                subcommand.after_help(text.replace("fresnel-run ", &format!("{program} ")))
+            }
+            None => subcommand,
+        }
     })
 }

@@ -1,10 +1,11 @@
 //! Files that commands write: looked at before the work, written whole or not at all.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Exit, Failure};
+use crate::new_file::NewFile;
 
 /// Refuses an `output` that exists (unless `force`) or that is one of `inputs` (always), before any
 /// work is done for it; also one whose folder takes no new files.
@@ -47,32 +48,12 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Writes a file whole or not at all: a temporary file beside `path`, flushed to disk, then renamed.
+/// Writes a file whole or not at all, see [`NewFile`].
 ///
 /// # Errors
 /// When writing fails, or `path` exists and `force` is not set; nothing is left behind then.
 pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".fresnel-").suffix(".partial");
-    #[cfg(unix)]
-    {
-        // The permissions of an ordinary new file, as the umask has it.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(&directory)?;
+    let mut file = NewFile::create(path)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    if force {
-        file.persist(path).map_err(|error| error.error)?;
-    } else {
-        file.persist_noclobber(path).map_err(|error| error.error)?;
-    }
-    // Not every file system lets a directory be opened and synced; the rename has happened anyway.
-    let _ = File::open(&directory).and_then(|directory| directory.sync_all());
-    Ok(())
+    file.finish(force)
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::error::Error;
 use crate::format::Container;
 use crate::model::config::{Activation, Pooling, VitConfig};
-use crate::model::weights::dequantized;
+use crate::model::decoded::values;
 
 /// Dense tensors by timm name, in row-major order.
 pub type Tensors = BTreeMap<String, Vec<f64>>;
@@ -23,7 +23,7 @@ pub fn tensors(container: &Container) -> Result<Tensors, Error> {
     specs
         .into_iter()
         .map(|spec| {
-            let values = dequantized(container, &spec.name)?;
+            let values = values(container, &spec.name)?;
             Ok((spec.name, values.into_iter().map(f64::from).collect()))
         })
         .collect()

@@ -145,7 +145,7 @@ fn damaged(message: impl Into<String>) -> Error {
 fn truncated(expected: u64, found: u64) -> Error {
     Error::new(
         ErrorKind::Truncated,
-        format!("the file is cut off: expected {expected} bytes, found {found}"),
+        format!("the file is cut off: expected {expected} bytes, found {found}; fetch it again"),
     )
     .at_offset(found)
 }

@@ -179,7 +179,8 @@ impl Header {
 pub(super) fn not_a_fresnel_file() -> Error {
     Error::new(
         ErrorKind::NotAFresnelFile,
-        "not a .fresnel file: it does not begin with the format's eight magic bytes",
+        "not a .fresnel file: it does not begin with the format's eight magic bytes; `fresnel quantize` makes \
+         such files of timm checkpoints",
     )
     .at_offset(0)
 }

@@ -68,7 +68,10 @@ impl Reader<File> {
         let failed = |source| Error::io("cannot open", source);
         // Before opening, which would wait for ever at a pipe.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Error::new(ErrorKind::Io, "expected a file, found something else"));
+            return Err(Error::new(
+                ErrorKind::Io,
+                "expected a .fresnel file, found a folder or a device",
+            ));
         }
         let file = File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;

@@ -1,12 +1,9 @@
 //! Writing: the same bytes for the same content, and either the whole file or none.
 //!
-//! A file is written beside its destination under a temporary name, flushed to the disk, and renamed
-//! over the destination; whoever looks sees the old file or the new one, never half of one. A failure
-//! removes the temporary file.
+//! How that is done is the business of [`new_file`](crate::new_file).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -16,6 +13,7 @@ use super::manifest::{Encoding, Manifest, Preprocessing, TensorEntry};
 use super::validate::{self, OFFSET, SCALE};
 use crate::error::{Error, ErrorKind};
 use crate::model::config::VitConfig;
+use crate::new_file::NewFile;
 
 /// A manifest without its tensor table, which follows from the tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,49 +185,20 @@ impl<'a> Plan<'a> {
         if !force && path.symlink_metadata().is_ok() {
             return Err(exists());
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
         let failed = |source| Error::io("cannot write", source);
-        let mut temporary = temporary_file(folder).map_err(failed)?;
-        let mut buffered = BufWriter::new(temporary.as_file_mut());
+        let mut file = NewFile::create(path).map_err(failed)?;
+        let mut buffered = BufWriter::new(&mut file);
         self.write_to(&mut buffered).map_err(failed)?;
         buffered.flush().map_err(failed)?;
         drop(buffered);
-        temporary.as_file().sync_all().map_err(failed)?;
-        let renamed =
-            if force { temporary.persist(path) } else { temporary.persist_noclobber(path) };
-        // The error holds the temporary file, which is removed when it is dropped.
-        renamed.map_err(|error| {
-            if !force && error.error.kind() == io::ErrorKind::AlreadyExists {
+        file.finish(force).map_err(|error| {
+            if !force && error.kind() == io::ErrorKind::AlreadyExists {
                 exists()
             } else {
-                failed(error.error)
+                failed(error)
             }
-        })?;
-        sync_folder(folder).map_err(failed)
+        })
     }
-}
-
-/// A new file in `folder` with the permissions of an ordinary one (as the umask has it).
-fn temporary_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".fresnel-").suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
-}
-
-/// Makes the rename itself durable. Only Unix lets a folder be opened for that.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 type Layout<'a> = (Vec<TensorEntry>, Vec<(u64, &'a [u8])>, u64);

@@ -1,6 +1,8 @@
 //! Models: a config, its weights laid out for this machine, and what the file says about them.
 
+pub mod class_names;
 pub mod config;
+pub mod decoded;
 pub(crate) mod weights;
 
 use std::collections::HashMap;

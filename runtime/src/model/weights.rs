@@ -7,15 +7,14 @@
 use std::io::{Read, Seek};
 
 use fresnel_kernels::{
-    Activation as KernelActivation, Arithmetic, Isa, Matrix, MatrixBuilder, MatrixError, Width,
-    pack,
+    Activation as KernelActivation, Arithmetic, Isa, Matrix, MatrixBuilder, MatrixError,
 };
-use half::f16;
 
 use super::config::{Activation, VitConfig};
+use super::decoded::{extend, matrix_shape, missing};
 use crate::error::{Error, ErrorKind};
 use crate::format::reader::Reader;
-use crate::format::{Container, Encoding, TensorEntry};
+use crate::format::{Encoding, TensorEntry};
 
 /// A linear layer.
 pub(crate) struct Linear {
@@ -274,54 +273,4 @@ impl<R: Read + Seek> Source<'_, R> {
     fn entry(&self, name: &str) -> Result<&TensorEntry, Error> {
         self.reader.entry(name).ok_or_else(|| missing(name))
     }
-}
-
-/// The values of a tensor in `f32`, codes expanded to `scale * code + offset`.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`] naming the tensor when it or a companion is missing, or its codes are bad.
-pub(crate) fn dequantized(container: &Container, name: &str) -> Result<Vec<f32>, Error> {
-    let tensor = container.tensor(name).ok_or_else(|| missing(name))?;
-    let Encoding::Codes(width) = tensor.entry.encoding else {
-        let mut values = Vec::new();
-        return extend(&mut values, tensor.entry.encoding, tensor.bytes).map(|()| values);
-    };
-    let (rows, columns) = matrix_shape(&tensor.entry.shape);
-    let codes = pack::unpack(Width::from(width), rows, columns, tensor.bytes);
-    let codes = codes.map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "bad codes").at_tensor(name).with_source(error)
-    })?;
-    let scale = dequantized(container, &format!("{name}.scale"))?;
-    let offset = dequantized(container, &format!("{name}.offset"))?;
-    let rows = codes.chunks(columns.max(1)).zip(scale.iter().zip(&offset));
-    Ok(rows
-        .flat_map(|(row, (c, d))| row.iter().map(move |&code| c * f32::from(code) + d))
-        .collect())
-}
-
-fn missing(name: &str) -> Error {
-    Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name)
-}
-
-/// Rows and columns of a weight: outputs and the product of the other dimensions.
-fn matrix_shape(shape: &[u32]) -> (usize, usize) {
-    let (first, rest) = shape.split_first().unwrap_or((&0, &[]));
-    (*first as usize, rest.iter().map(|&dimension| dimension as usize).product())
-}
-
-/// Appends the numbers of little-endian `bytes`.
-fn extend(values: &mut Vec<f32>, encoding: Encoding, bytes: &[u8]) -> Result<(), Error> {
-    match encoding {
-        Encoding::F32 => {
-            values.extend(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)));
-        }
-        Encoding::F16 => {
-            let halves = bytes.as_chunks().0.iter().map(|value| f16::from_le_bytes(*value));
-            values.extend(halves.map(f16::to_f32));
-        }
-        Encoding::Codes(_) => {
-            return Err(Error::new(ErrorKind::Invalid, "expected floats, found codes"));
-        }
-    }
-    Ok(())
 }
