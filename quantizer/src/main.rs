@@ -47,12 +47,12 @@ fn main() -> ExitCode {
         Command::Compare(args) => (cli::compare(args), args.report.json),
         Command::Demo(args) => (cli::demo(args), args.report.json),
         Command::Synth(args) => (cli::synth(args), args.report.json),
-        Command::Eval(args) => (runtime::eval(args), args.report.json),
+        Command::Eval(args) => (runtime::eval(args), args.json()),
         Command::Run(args) => (runtime::run(args), args.report.json),
         Command::Classify(args) => (runtime::classify(args), args.report.json),
         Command::Inspect(args) => (runtime::inspect(args), args.report.json),
         Command::Verify(args) => (runtime::verify(args), args.report.json),
-        Command::Bench(args) => (runtime::bench(args), args.report.json),
+        Command::Bench(args) => (runtime::bench(args), args.json()),
     };
     runtime::finish(result, json)
 }

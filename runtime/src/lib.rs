@@ -23,7 +23,7 @@
 //! - [`model`]: hyper-parameters of the Vision Transformer family, and loaded models;
 //! - [`image`]: pictures to pixels, as timm and Pillow do it;
 //! - [`session`]: running a model; [`exec`]: how that is done, and the oracle of its tests;
-//! - [`evaluation`]: accuracy on labelled pictures;
+//! - [`evaluation`]: accuracy on labelled pictures; [`csv`]: comma-separated values;
 //! - `cli`: the commands of the programs `fresnel-run` and `fresnel` (feature `cli`, on by default).
 //!
 //! Arithmetic is that of `fresnel-kernels`: packed weights of 1.58, 2, 3, 4 and 8 bit are expanded while
@@ -34,6 +34,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod csv;
 pub mod error;
 pub mod evaluation;
 pub mod exec;

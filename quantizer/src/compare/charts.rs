@@ -1,7 +1,9 @@
 //! The figures of a comparison: which numbers go into which chart.
 
+use fresnel_runtime::cli::results::FLOAT;
+
 use super::plot::{Axis, Chart, Point, STYLES, Series};
-use super::results::{Comparison, FLOAT, Figures, Row};
+use super::results::{Comparison, Figures, Row};
 use crate::vit::BlockLinear;
 use crate::widths::StoredWidth;
 
@@ -15,7 +17,7 @@ pub fn accuracy_by_bits(comparison: &Comparison) -> Chart {
     let widths = comparison.widths();
     let mut series = lines(comparison, |row, figures| Point {
         at: [row.bits.bits(), figures.accuracy.top1()],
-        margin: figures.top1_margin(),
+        margin: figures.accuracy.top1_margin(),
         tooltip: tooltip(comparison, row, figures),
     });
     // Intervals at one width stand side by side.
@@ -45,7 +47,7 @@ pub fn accuracy_by_size(comparison: &Comparison) -> Chart {
     let megabytes = |figures: &Figures| figures.file_bytes as f64 / 1e6;
     let point = |row: &Row, figures: &Figures| Point {
         at: [megabytes(figures), figures.accuracy.top1()],
-        margin: figures.top1_margin(),
+        margin: figures.accuracy.top1_margin(),
         tooltip: tooltip(comparison, row, figures),
     };
     let mut series = lines(comparison, point);
@@ -199,7 +201,7 @@ fn metric(comparison: &Comparison) -> &'static str {
 fn percentages(comparison: &Comparison) -> Axis {
     let figures = || comparison.rows.iter().filter_map(Row::figures);
     let ends = figures().flat_map(|figures| {
-        let (top1, margin) = (figures.accuracy.top1(), figures.top1_margin());
+        let (top1, margin) = (figures.accuracy.top1(), figures.accuracy.top1_margin());
         [(top1 - margin).max(0.0), (top1 + margin).min(100.0)]
     });
     let low = figures().map(|figures| figures.accuracy.top1()).fold(f64::INFINITY, f64::min);
@@ -213,7 +215,7 @@ fn tooltip(comparison: &Comparison, row: &Row, figures: &Figures) -> String {
         row.bits,
         metric(comparison),
         figures.accuracy.top1(),
-        figures.top1_margin(),
+        figures.accuracy.top1_margin(),
         figures.file_bytes as f64 / 1e6
     )
 }

@@ -115,7 +115,7 @@ fn matrix(page: &mut String, comparison: &Comparison) {
                 Some(Some(figures)) => {
                     let value = figures.accuracy.top1();
                     let class = if value >= best { " class=\"best\"" } else { "" };
-                    let margin = figures.top1_margin();
+                    let margin = figures.accuracy.top1_margin();
                     push(
                         page,
                         format_args!("<td{class}>{value:.1} <small>\u{b1}{margin:.1}</small></td>"),
@@ -272,7 +272,7 @@ fn result_cells(page: &mut String, comparison: &Comparison, row: &Row, figures: 
     let ratio = float.map(|float| float.file_bytes as f64 / figures.file_bytes.max(1) as f64);
     for cell in [
         number(Some(figures.accuracy.top1()), 2),
-        format!("\u{b1}{:.1}", figures.top1_margin()),
+        format!("\u{b1}{:.1}", figures.accuracy.top1_margin()),
         number(Some(figures.accuracy.top5()), 2),
         number(comparison.drop(row).filter(|_| !row.is_float()), 2),
         number(figures.mean_layer_error(), 4),
@@ -355,7 +355,7 @@ fn provenance(page: &mut String, comparison: &Comparison) {
     let evaluation = &comparison.evaluation;
     let mut list = vec![
         ("model", model.architecture.clone()),
-        ("checkpoint SHA-256", model.source_sha256.clone()),
+        ("checkpoint SHA-256", comparison.source_sha256.clone()),
         (
             "preprocessing",
             format!("crop {} of the resized image, {}", model.crop_pct, model.interpolation),

@@ -25,6 +25,7 @@ pub mod table;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fresnel_runtime::cli::results::FLOAT;
 use fresnel_runtime::evaluation::LabelledPictures;
 use fresnel_runtime::format::manifest::RECIPE_TOML;
 use fresnel_runtime::format::{Container, encode, write};
@@ -35,7 +36,7 @@ use crate::device::Device;
 use crate::import::FloatModel;
 use crate::recipe::{Finished, Recipe};
 use crate::vit::Vit;
-use results::{FLOAT, Figures, LayerErrors, Row};
+use results::{Figures, LayerErrors, Row};
 
 /// What all rows of a comparison share.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ impl<'a> Comparer<'a> {
         let file_bytes = container.file_bytes();
         let model = Model::from_container(&container)?;
         drop(container);
-        let accuracy = pictures.evaluate(&mut self.session(&model)?, progress)?;
+        let accuracy = pictures.evaluate(&mut self.session(&model)?, progress)?.accuracy();
         Ok(Figures { accuracy, file_bytes, seconds, layers })
     }
 

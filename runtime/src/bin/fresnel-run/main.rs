@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let (result, json) = match &command {
         Command::Classify(args) => (cli::classify(args), args.report.json),
         Command::Run(args) => (cli::run(args), args.report.json),
-        Command::Bench(args) => (cli::bench(args), args.report.json),
+        Command::Bench(args) => (cli::bench(args), args.json()),
         Command::Inspect(args) => (cli::inspect(args), args.report.json),
         Command::Verify(args) => (cli::verify(args), args.report.json),
     };
