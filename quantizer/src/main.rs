@@ -27,6 +27,7 @@ struct Program {
 enum Command {
     Quantize(Box<cli::QuantizeArgs>),
     Compare(Box<cli::CompareArgs>),
+    Report(cli::ReportPageArgs),
     Demo(cli::DemoArgs),
     Synth(cli::SynthArgs),
     Eval(runtime::EvalArgs),
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let (result, json) = match &command {
         Command::Quantize(args) => (cli::quantize(args), args.report.json),
         Command::Compare(args) => (cli::compare(args), args.report.json),
+        Command::Report(args) => (cli::report(args), args.report.json),
         Command::Demo(args) => (cli::demo(args), args.report.json),
         Command::Synth(args) => (cli::synth(args), args.report.json),
         Command::Eval(args) => (runtime::eval(args), args.json()),

@@ -14,8 +14,8 @@ fn every_command_has_help_with_an_example() {
     };
     let overview = help(&["--help"]);
     for command in [
-        "quantize", "compare", "demo", "synth", "eval", "run", "classify", "inspect", "verify",
-        "bench",
+        "quantize", "compare", "report", "demo", "synth", "eval", "run", "classify", "inspect",
+        "verify", "bench",
     ] {
         assert!(overview.contains(command), "{command} in the overview");
         let text = help(&[command, "--help"]);

@@ -225,3 +225,49 @@ fn unknown_label(label: usize, classes: u32) -> Error {
         format!("label {label} is none of the model's {classes} classes (0 to {last})"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::synthetic::{file, plain_config};
+    use crate::format::{CodeWidth, Encoding};
+    use crate::session::SessionOptions;
+
+    #[test]
+    fn together_sessions_answer_as_alone_and_share_pictures_prepared_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..BATCH as u32 + 3)
+            .map(|index| {
+                let path = folder.path().join(format!("{index}.png"));
+                let color = |x, y| image::Rgb([x * 7, y * 11 + index, index * 5].map(|c| c as u8));
+                image::RgbImage::from_fn(40, 30, color).save(&path).unwrap();
+                path
+            })
+            .collect();
+        let labels = (0..paths.len()).map(|index| index % 3).collect();
+        let pictures = LabelledPictures { paths, labels };
+        let grey = crate::model::config::VitConfig { in_channels: 1, ..plain_config() };
+        let mut sessions: Vec<Session> = [
+            (plain_config(), Encoding::Codes(CodeWidth::Two)),
+            (grey, Encoding::Codes(CodeWidth::Four)),
+            (plain_config(), Encoding::F32),
+        ]
+        .map(|(config, encoding)| {
+            let model = Model::from_bytes(file(&config, encoding, Encoding::F16, &[])).unwrap();
+            Session::new(&model, SessionOptions { threads: 1, ..Default::default() }).unwrap()
+        })
+        .into();
+        let groups = Group::of(&sessions).unwrap();
+        let groups: Vec<&[usize]> = groups.iter().map(|group| group.sessions.as_slice()).collect();
+        assert_eq!(groups, [&[0, 2][..], &[1]]);
+        let mut done = 0;
+        let together = pictures.evaluate_all(&mut sessions, |count| done += count).unwrap();
+        assert_eq!(done, 3 * pictures.len());
+        for (session, together) in sessions.iter_mut().zip(&together) {
+            let alone = pictures.evaluate(session, |_| {}).unwrap();
+            assert_eq!((&alone.first, &alone.ranks), (&together.first, &together.ranks));
+            assert_eq!(alone.first.len(), pictures.len());
+        }
+        assert_ne!(together[0].first, together[2].first, "other weights");
+    }
+}

@@ -6,10 +6,12 @@ mod demo;
 mod model_args;
 mod preparation;
 mod quantize;
+mod report;
 mod synth;
 mod tuning;
 
 pub use compare::{CompareArgs, compare};
 pub use demo::{DemoArgs, demo};
 pub use quantize::{QuantizeArgs, quantize};
+pub use report::{ReportPageArgs, report};
 pub use synth::{SynthArgs, synth};

@@ -7,7 +7,7 @@
 //! layer_error  each layer's output beside the float model's
 //! pictures     evaluation and calibration images kept apart
 //! record       the columns of csv and json; table: the terminal
-//! html         one page without scripts or external resources; charts, plot: its figures
+//! html         one page without scripts or external resources; charts, plot: its figures; page: its parts
 //! ```
 //!
 //! Every row is made and measured by itself, so that one that fails does not take others with it, and
@@ -16,6 +16,7 @@
 pub mod charts;
 pub mod html;
 pub mod layer_error;
+pub mod page;
 pub mod pictures;
 pub mod plot;
 pub mod record;
