@@ -9,6 +9,7 @@
 //! tuning       gradient descent on the vectors around the codes
 //! model_file   codes and floats -> tensors of a .fresnel file
 //! compare      methods x widths on one model: tables, csv, json and a page with figures
+//! report       results of eval, bench and compare as one page
 //! cli          the commands of the program `fresnel`
 //! ```
 //!
@@ -33,6 +34,7 @@ pub mod mixed;
 pub mod model_file;
 pub mod pipeline;
 pub mod recipe;
+pub mod report;
 pub mod search;
 pub mod size;
 pub mod synth;

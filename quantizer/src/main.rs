@@ -31,6 +31,7 @@ struct Program {
 enum Command {
     Quantize(Box<cli::QuantizeArgs>),
     Compare(Box<cli::CompareArgs>),
+    Report(cli::ReportPageArgs),
     Demo(cli::DemoArgs),
     Synth(cli::SynthArgs),
     Eval(runtime::EvalArgs),
@@ -55,9 +56,10 @@ fn main() -> ExitCode {
     let (result, json) = match &command {
         Command::Quantize(args) => (cli::quantize(args), args.report.json),
         Command::Compare(args) => (cli::compare(args), args.report.json),
+        Command::Report(args) => (cli::report(args), args.report.json),
         Command::Demo(args) => (cli::demo(args), args.report.json),
         Command::Synth(args) => (cli::synth(args), args.report.json),
-        Command::Eval(args) => (runtime::eval(args), args.report.json),
+        Command::Eval(args) => (runtime::eval(args), args.json()),
         Command::Run(args) => (runtime::run(args), args.report.json),
         Command::Classify(args) => (runtime::classify(args), args.report.json),
         Command::Inspect(args) => (runtime::inspect(args), args.report.json),
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         Command::Edit(args) => (runtime::edit(args), args.report.json),
         Command::Export(args) => (runtime::export(args), args.report.json),
         Command::Verify(args) => (runtime::verify(args), args.report.json),
-        Command::Bench(args) => (runtime::bench(args), args.report.json),
+        Command::Bench(args) => (runtime::bench(args), args.json()),
         Command::Completions(args) => (cli::completions(args, command_line()), false),
         Command::Man(args) => (cli::man(args, command_line()), args.report.json),
     };

@@ -13,8 +13,8 @@ fn help(arguments: &[&str]) -> String {
 fn every_command_has_help_with_an_example() {
     let overview = help(&["--help"]);
     for command in [
-        "quantize", "compare", "demo", "synth", "eval", "run", "classify", "inspect", "diff",
-        "edit", "export", "verify", "bench", "man",
+        "quantize", "compare", "report", "demo", "synth", "eval", "run", "classify", "inspect",
+        "diff", "edit", "export", "verify", "bench", "man",
     ] {
         assert!(overview.contains(command), "{command} in the overview");
         let text = help(&[command, "--help"]);

@@ -1,15 +1,20 @@
 //! Accuracy on labelled pictures.
 //!
-//! Pictures are decoded again for every evaluation: prepared pixels of a usual evaluation set take
-//! gigabytes, and decoding costs a fraction of the forward pass.
+//! Sessions are evaluated together, a few pictures at a time: those whose models prepare pictures alike share
+//! the prepared pixels, and no evaluation set has to fit into memory.
+
+mod answers;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::image::{Item, Listing};
 use crate::model::Model;
 use crate::session::Session;
+
+pub use answers::{Accuracy, Answers, Change};
 
 /// Pictures that are prepared and run together: bounds memory.
 const BATCH: usize = 32;
@@ -32,7 +37,7 @@ impl LabelledPictures {
     /// # Errors
     /// [`ErrorKind::Input`] when the folders are not the model's classes, or a picture has no label or
     /// one that the model does not know.
-    pub fn new(listing: Listing, model: &Model, limit: Option<usize>) -> Result<Self, Error> {
+    pub fn new(listing: &Listing, model: &Model, limit: Option<usize>) -> Result<Self, Error> {
         let (items, by_class) = with_model_classes(listing, model)?;
         let total = items.len();
         let count = limit.unwrap_or(total).min(total);
@@ -53,18 +58,11 @@ impl LabelledPictures {
     pub fn labelled_by(
         session: &mut Session,
         paths: Vec<PathBuf>,
-        mut progress: impl FnMut(usize),
+        progress: impl FnMut(usize),
     ) -> Result<Self, Error> {
-        let classes = session.model().config().output_features() as usize;
-        let mut labels = Vec::with_capacity(paths.len());
-        for paths in paths.chunks(BATCH) {
-            let (logits, _) = logits(session, paths)?;
-            labels.extend(logits.chunks_exact(classes).map(|logits| {
-                (0..classes).find(|&class| rank(logits, class) == 0).unwrap_or_default()
-            }));
-            progress(paths.len());
-        }
-        Ok(Self { paths, labels })
+        let unlabelled = Self { labels: vec![0; paths.len()], paths };
+        let answers = unlabelled.evaluate(session, progress)?;
+        Ok(Self { paths: unlabelled.paths, labels: answers.first })
     }
 
     /// The files.
@@ -82,6 +80,11 @@ impl LabelledPictures {
         self.paths.is_empty()
     }
 
+    /// The class that counts as right of each picture.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
     /// Runs `session` on all pictures. `progress` is told of every picture that is done.
     ///
     /// # Errors
@@ -90,72 +93,87 @@ impl LabelledPictures {
     pub fn evaluate(
         &self,
         session: &mut Session,
+        progress: impl FnMut(usize),
+    ) -> Result<Answers, Error> {
+        let answers = self.evaluate_all(std::slice::from_mut(session), progress)?;
+        Ok(answers.into_iter().next().unwrap_or_default())
+    }
+
+    /// Runs all `sessions` on all pictures and returns the answers in their order. Each picture is read once
+    /// for all sessions whose models prepare it alike. `progress` is told of every picture that a session has
+    /// done.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn evaluate_all(
+        &self,
+        sessions: &mut [Session],
         mut progress: impl FnMut(usize),
-    ) -> Result<Accuracy, Error> {
-        let classes = session.model().config().output_features() as usize;
-        let mut accuracy = Accuracy { images: self.len(), ..Accuracy::default() };
+    ) -> Result<Vec<Answers>, Error> {
+        let mut answers = vec![Answers::default(); sessions.len()];
+        let groups = Group::of(sessions)?;
         for (paths, labels) in self.paths.chunks(BATCH).zip(self.labels.chunks(BATCH)) {
-            let (logits, seconds) = logits(session, paths)?;
-            accuracy.model_seconds += seconds;
-            for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
-                if label >= classes {
-                    return Err(unknown_label(label, classes as u32));
+            for group in &groups {
+                let pixels = group.pixels(paths)?;
+                for &index in &group.sessions {
+                    let (session, answers) = (&mut sessions[index], &mut answers[index]);
+                    let begin = Instant::now();
+                    let logits = session.run(&pixels, paths.len())?;
+                    answers.model_seconds += begin.elapsed().as_secs_f64();
+                    answers.add(&logits, labels, session.model().config().output_features())?;
+                    progress(paths.len());
                 }
-                let rank = rank(logits, label);
-                accuracy.first += usize::from(rank < 1);
-                accuracy.fifth += usize::from(rank < 5);
             }
-            progress(paths.len());
         }
-        Ok(accuracy)
+        Ok(answers)
     }
 }
 
-/// How many pictures were classified as labelled.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Accuracy {
-    /// Pictures evaluated.
-    pub images: usize,
-    /// Pictures whose label came first.
-    pub first: usize,
-    /// Pictures whose label was among the first five.
-    pub fifth: usize,
-    /// Seconds that the model ran, without reading and preparing pictures.
-    pub model_seconds: f64,
+/// Sessions whose models prepare pictures alike.
+struct Group {
+    model: Arc<Model>,
+    preprocessor: Preprocessor,
+    threads: usize,
+    /// Their places.
+    sessions: Vec<usize>,
 }
 
-impl Accuracy {
-    /// Percentage of pictures whose label came first.
-    pub fn top1(&self) -> f64 {
-        self.percent(self.first)
+impl Group {
+    fn of(sessions: &[Session]) -> Result<Vec<Self>, Error> {
+        let mut groups: Vec<Self> = Vec::new();
+        for (index, session) in sessions.iter().enumerate() {
+            let model = session.model();
+            let channels = model.config().in_channels;
+            let alike = |group: &&mut Self| {
+                group.model.preprocessing() == model.preprocessing()
+                    && group.model.config().in_channels == channels
+            };
+            match groups.iter_mut().find(alike) {
+                Some(group) => group.sessions.push(index),
+                None => groups.push(Self {
+                    model: Arc::clone(model),
+                    preprocessor: model.preprocessor()?,
+                    threads: session.threads(),
+                    sessions: vec![index],
+                }),
+            }
+        }
+        Ok(groups)
     }
 
-    /// Percentage of pictures whose label was among the first five.
-    pub fn top5(&self) -> f64 {
-        self.percent(self.fifth)
+    /// The prepared pixels of some pictures, one after the other.
+    fn pixels(&self, paths: &[PathBuf]) -> Result<Vec<f32>, Error> {
+        let mut pixels = Vec::with_capacity(paths.len() * self.preprocessor.output_len());
+        for picture in self.preprocessor.load_all(paths, self.threads) {
+            pixels.extend(picture?);
+        }
+        Ok(pixels)
     }
-
-    fn percent(&self, count: usize) -> f64 {
-        count as f64 * 100.0 / self.images.max(1) as f64
-    }
-}
-
-/// Logits of a batch of pictures, and the seconds that the model ran.
-fn logits(session: &mut Session, paths: &[PathBuf]) -> Result<(Vec<f32>, f64), Error> {
-    let model = session.model();
-    let preprocessor = model.preprocessor()?;
-    let mut pixels = Vec::with_capacity(paths.len() * preprocessor.output_len());
-    for picture in preprocessor.load_all(paths, session.threads()) {
-        pixels.extend(picture?);
-    }
-    let begin = Instant::now();
-    let logits = session.run(&pixels, paths.len())?;
-    Ok((logits, begin.elapsed().as_secs_f64()))
 }
 
 /// The items with the model's class indices, and whether they come from class folders.
-fn with_model_classes(listing: Listing, model: &Model) -> Result<(Vec<Item>, bool), Error> {
-    let Listing { mut items, classes: folders, .. } = listing;
+fn with_model_classes(listing: &Listing, model: &Model) -> Result<(Vec<Item>, bool), Error> {
+    let (mut items, folders) = (listing.items.clone(), &listing.classes);
     if folders.is_empty() {
         return Ok((items, false));
     }
@@ -208,34 +226,48 @@ fn unknown_label(label: usize, classes: u32) -> Error {
     )
 }
 
-/// How many classes rank before `label`; equal logits rank by their index, NaN ranks last.
-fn rank(logits: &[f32], label: usize) -> usize {
-    let own = logits[label];
-    if own.is_nan() {
-        return logits.len();
-    }
-    let before = |&(class, &logit): &(usize, &f32)| logit > own || (logit == own && class < label);
-    logits.iter().enumerate().filter(before).count()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Accuracy, rank};
+    use super::*;
+    use crate::exec::synthetic::{file, plain_config};
+    use crate::format::{CodeWidth, Encoding};
+    use crate::session::SessionOptions;
 
     #[test]
-    fn rank_counts_better_classes() {
-        let logits = [0.5, 2.0, 0.5, -1.0, f32::NAN];
-        assert_eq!(rank(&logits, 1), 0);
-        assert_eq!(rank(&logits, 0), 1);
-        assert_eq!(rank(&logits, 2), 2);
-        assert_eq!(rank(&logits, 3), 3);
-        assert_eq!(rank(&logits, 4), 5);
-    }
-
-    #[test]
-    fn percentages_are_of_all_pictures() {
-        let accuracy = Accuracy { images: 8, first: 3, fifth: 6, model_seconds: 0.0 };
-        assert_eq!((accuracy.top1(), accuracy.top5()), (37.5, 75.0));
-        assert_eq!(Accuracy::default().top1(), 0.0);
+    fn together_sessions_answer_as_alone_and_share_pictures_prepared_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..BATCH as u32 + 3)
+            .map(|index| {
+                let path = folder.path().join(format!("{index}.png"));
+                let color = |x, y| image::Rgb([x * 7, y * 11 + index, index * 5].map(|c| c as u8));
+                image::RgbImage::from_fn(40, 30, color).save(&path).unwrap();
+                path
+            })
+            .collect();
+        let labels = (0..paths.len()).map(|index| index % 3).collect();
+        let pictures = LabelledPictures { paths, labels };
+        let grey = crate::model::config::VitConfig { in_channels: 1, ..plain_config() };
+        let mut sessions: Vec<Session> = [
+            (plain_config(), Encoding::Codes(CodeWidth::Two)),
+            (grey, Encoding::Codes(CodeWidth::Four)),
+            (plain_config(), Encoding::F32),
+        ]
+        .map(|(config, encoding)| {
+            let model = Model::from_bytes(file(&config, encoding, Encoding::F16, &[])).unwrap();
+            Session::new(&model, SessionOptions { threads: 1, ..Default::default() }).unwrap()
+        })
+        .into();
+        let groups = Group::of(&sessions).unwrap();
+        let groups: Vec<&[usize]> = groups.iter().map(|group| group.sessions.as_slice()).collect();
+        assert_eq!(groups, [&[0, 2][..], &[1]]);
+        let mut done = 0;
+        let together = pictures.evaluate_all(&mut sessions, |count| done += count).unwrap();
+        assert_eq!(done, 3 * pictures.len());
+        for (session, together) in sessions.iter_mut().zip(&together) {
+            let alone = pictures.evaluate(session, |_| {}).unwrap();
+            assert_eq!((&alone.first, &alone.ranks), (&together.first, &together.ranks));
+            assert_eq!(alone.first.len(), pictures.len());
+        }
+        assert_ne!(together[0].first, together[2].first, "other weights");
     }
 }

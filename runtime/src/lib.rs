@@ -47,6 +47,8 @@
 mod cancel;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "images")]
+pub mod csv;
 pub mod embedding;
 mod error;
 #[cfg(feature = "images")]
@@ -57,8 +59,8 @@ pub mod ffi;
 pub mod format;
 pub mod image;
 pub mod model;
-mod prediction;
 pub mod new_file;
+mod prediction;
 pub mod session;
 
 pub use cancel::CancelFlag;

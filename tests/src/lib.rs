@@ -1,5 +1,6 @@
 //! What the whole-program tests share: fixtures, the large real data where it is at hand, devices.
 
+pub mod browser;
 pub mod programs;
 pub mod python;
 pub mod scratch;
@@ -13,6 +14,11 @@ use fresnel_quantizer::device::Device;
 /// A file or folder of `tests/fixtures`.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// The checkpoint of the digits model that the program carries.
+pub fn digits_checkpoint() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../quantizer/assets/digits")
 }
 
 /// The real checkpoints and photographs that are too large or not free to lie in the repository:

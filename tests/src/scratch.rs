@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use safetensors::SafeTensors;
 use tempfile::TempDir;
+
+use crate::digits_checkpoint;
 
 /// A temporary folder with what a test puts into it.
 #[derive(Debug)]
@@ -54,6 +57,26 @@ impl Scratch {
             });
             picture.save(folder.join(format!("{index}.png"))).expect("a picture");
         }
+    }
+
+    /// Writes the first `count` of the digits that the program carries as `name`, `calibration` or `evaluation`: pictures, and
+    /// a list with their labels, `name.csv`.
+    pub fn digits(&self, name: &str, count: usize) {
+        let bytes =
+            fs::read(digits_checkpoint().join(format!("{name}.safetensors"))).expect("digits");
+        let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let tensor = |name: &str| file.tensor(name).expect("a tensor").data().to_vec();
+        let (images, labels) = (tensor("images"), tensor("labels"));
+        let mut list = String::from("file,label\n");
+        for (index, (pixels, label)) in
+            images.chunks_exact(28 * 28).zip(labels).take(count).enumerate()
+        {
+            let digit = image::GrayImage::from_raw(28, 28, pixels.to_vec()).expect("a digit");
+            let file = format!("{name}_{index}.png");
+            digit.save(self.path(&file)).expect("a picture");
+            list.push_str(&format!("{file},{label}\n"));
+        }
+        self.write(&format!("{name}.csv"), list);
     }
 
     /// The names of what lies in it, sorted.

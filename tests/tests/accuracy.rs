@@ -41,7 +41,7 @@ impl Photographs {
         let list = Self::text(&self.data.join("images/imagenet_compat/evaluation.csv"));
         let result =
             fresnel(&["eval", file, "--data", &list, "--compute", compute, "--json"]).json();
-        assert_eq!(result["n"], 800, "{file}");
+        assert_eq!(result["images"], 800, "{file}");
         println!("{file} {compute}: top-1 {}, top-5 {}", result["top1"], result["top5"]);
         result
     }

@@ -2,11 +2,11 @@
 //! other and with `fresnel eval` of the files that were kept.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use fresnel_tests::digits_checkpoint;
 use fresnel_tests::programs::{Finished, fresnel};
 use fresnel_tests::scratch::Scratch;
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 const USAGE: i32 = 2;
@@ -16,37 +16,18 @@ const IO: i32 = 4;
 /// A folder with digits as pictures: `calibration.csv` and `evaluation.csv` with labels.
 fn bench() -> Scratch {
     let bench = Scratch::new();
-    for (name, count) in [("calibration", 24), ("evaluation", 120)] {
-        let bytes = fs::read(model().join(format!("{name}.safetensors"))).expect("digits");
-        let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let tensor = |name: &str| file.tensor(name).expect("a tensor").data().to_vec();
-        let (images, labels) = (tensor("images"), tensor("labels"));
-        let mut list = String::from("file,label\n");
-        for (index, (pixels, label)) in
-            images.chunks_exact(28 * 28).zip(labels).take(count).enumerate()
-        {
-            let digit = image::GrayImage::from_raw(28, 28, pixels.to_vec()).expect("a digit");
-            let file = format!("{name}_{index}.png");
-            digit.save(bench.path(&file)).expect("a picture");
-            list.push_str(&format!("{file},{label}\n"));
-        }
-        bench.write(&format!("{name}.csv"), list);
-    }
+    bench.digits("calibration", 24);
+    bench.digits("evaluation", 120);
     bench
 }
 
 /// Runs `compare` on the digits model with the calibration images.
 fn compare(bench: &Scratch, extra: &[&str]) -> Finished {
-    let (model, calibration) = (model(), bench.text("calibration.csv"));
+    let (model, calibration) = (digits_checkpoint(), bench.text("calibration.csv"));
     let model = model.to_str().expect("a UTF-8 path");
     let mut arguments = vec!["compare", model, "--device", "cpu", "--calib", calibration.as_str()];
     arguments.extend(extra);
     fresnel(&arguments)
-}
-
-/// The checkpoint that the program carries.
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../quantizer/assets/digits")
 }
 
 fn read_json(path: &Path) -> Value {
@@ -141,7 +122,7 @@ fn table_csv_json_and_page_agree_with_each_other_and_with_eval() {
 
     // The recipe of a row is that of `quantize` by default: the same bytes.
     let single = bench.text("single.fresnel");
-    let (model, calibration) = (model(), bench.text("calibration.csv"));
+    let (model, calibration) = (digits_checkpoint(), bench.text("calibration.csv"));
     let model = model.to_str().expect("a path");
     fresnel(&[
         "quantize",
@@ -190,7 +171,7 @@ fn without_labels_the_figures_are_agreement_and_say_so() {
 #[test]
 fn rounding_alone_needs_no_calibration() {
     let bench = bench();
-    let (model, data) = (model(), bench.text("evaluation.csv"));
+    let (model, data) = (digits_checkpoint(), bench.text("evaluation.csv"));
     let model = model.to_str().expect("a UTF-8 path");
     let json = fresnel(&[
         "compare",
@@ -248,7 +229,7 @@ fn what_makes_no_sense_is_refused_before_any_work() {
     ] {
         compare(&bench, &[flags, &["-o", &output]].concat()).assert_fails(USAGE, parts);
     }
-    let checkpoint = model();
+    let checkpoint = digits_checkpoint();
     let checkpoint = checkpoint.to_str().expect("a UTF-8 path");
     fresnel(&["compare", checkpoint, "--data", &data])
         .assert_fails(USAGE, &["needs calibration images", "--calib"]);

@@ -14,7 +14,7 @@ use fresnel_runtime::format::Container;
 use fresnel_runtime::{Compute, Model, Session, SessionOptions};
 use fresnel_tests::programs::{fresnel, fresnel_on};
 use fresnel_tests::scratch::Scratch;
-use fresnel_tests::{fixture, multiplies_bfloat16, real_data};
+use fresnel_tests::{digits_checkpoint, fixture, multiplies_bfloat16, real_data};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
 /// What `--bits` takes.
@@ -22,10 +22,6 @@ const WIDTHS: [&str; 7] = ["1.58", "2", "3", "4", "8", "16", "32"];
 
 /// Pictures of digits to run: no multiple of the rows of any tile.
 const DIGITS: usize = 11;
-
-fn digits_checkpoint() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../quantizer/assets/digits")
-}
 
 /// Digits as the model wants them, one after the other.
 fn digits_pixels() -> Vec<f32> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use fresnel_kernels::Isa;
+use fresnel_runtime::cli::results::{self, ModelFacts};
 use fresnel_runtime::cli::{
     Exit, Failure, Output, Progress, ReportArgs, check_output, labelled_pictures, write_file,
 };
@@ -16,7 +17,7 @@ use crate::calibration::CalibrationImages;
 use crate::calibration::images::Selection;
 use crate::cli::model_args::ModelArgs;
 use crate::cli::preparation::{prepare, use_threads};
-use crate::compare::results::{Calibration, Comparison, Evaluation, Metric, ModelFacts};
+use crate::compare::results::{Calibration, Comparison, Evaluation, Metric};
 use crate::compare::{Comparer, html, model_file, pictures, record, table};
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, FloatModel};
@@ -215,7 +216,7 @@ impl Reports<'_> {
     fn write(&mut self, comparison: &Comparison) -> Result<(), Failure> {
         let Some(folder) = self.folder else { return Ok(()) };
         let texts = [
-            record::csv(comparison),
+            results::csv(&record::records(comparison)),
             format!("{:#}\n", record::json(comparison)),
             html::page(comparison),
         ];
@@ -280,7 +281,8 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
     let float = &recipes[0];
     let (metric, pictures) = evaluation_pictures(args, &comparer, float, images, &output)?;
     let mut comparison = Comparison {
-        model: ModelFacts::of(&model),
+        model: ModelFacts::new(&model.config, &model.preprocessing),
+        source_sha256: model.source_sha256.clone(),
         evaluation: Evaluation {
             metric,
             images: pictures.len(),
@@ -339,7 +341,7 @@ fn evaluation_pictures(
     let files = calibration.map_or(&[][..], CalibrationImages::files);
     match &args.data {
         Some(data) => {
-            let pictures = labelled_pictures(data, args.limit, &model, output)?;
+            let pictures = labelled_pictures(data, args.limit, &[model], output)?;
             pictures::check_disjoint(pictures.paths(), files)?;
             Ok((Metric::Accuracy, pictures))
         }

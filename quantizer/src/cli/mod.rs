@@ -8,6 +8,7 @@ mod man;
 mod model_args;
 mod preparation;
 mod quantize;
+mod report;
 mod synth;
 mod tuning;
 
@@ -16,4 +17,5 @@ pub use completions::{CompletionsArgs, completions};
 pub use demo::{DemoArgs, demo};
 pub use man::{ManArgs, man};
 pub use quantize::{QuantizeArgs, quantize};
+pub use report::{ReportPageArgs, report};
 pub use synth::{SynthArgs, synth};

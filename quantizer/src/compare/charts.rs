@@ -1,7 +1,9 @@
 //! The figures of a comparison: which numbers go into which chart.
 
+use fresnel_runtime::cli::results::FLOAT;
+
 use super::plot::{Axis, Chart, Point, STYLES, Series};
-use super::results::{Comparison, FLOAT, Figures, Row};
+use super::results::{Comparison, Figures, Row};
 use crate::vit::BlockLinear;
 use crate::widths::StoredWidth;
 
@@ -15,7 +17,8 @@ pub fn accuracy_by_bits(comparison: &Comparison) -> Chart {
     let widths = comparison.widths();
     let mut series = lines(comparison, |row, figures| Point {
         at: [row.bits.bits(), figures.accuracy.top1()],
-        margin: figures.top1_margin(),
+        margin: figures.accuracy.top1_margin(),
+        label: String::new(),
         tooltip: tooltip(comparison, row, figures),
     });
     // Intervals at one width stand side by side.
@@ -36,6 +39,7 @@ pub fn accuracy_by_bits(comparison: &Comparison) -> Chart {
             .map(|figures| (figures.accuracy.top1(), FLOAT.to_owned()))
             .into_iter()
             .collect(),
+        front: Vec::new(),
         series,
     }
 }
@@ -45,7 +49,8 @@ pub fn accuracy_by_size(comparison: &Comparison) -> Chart {
     let megabytes = |figures: &Figures| figures.file_bytes as f64 / 1e6;
     let point = |row: &Row, figures: &Figures| Point {
         at: [megabytes(figures), figures.accuracy.top1()],
-        margin: figures.top1_margin(),
+        margin: figures.accuracy.top1_margin(),
+        label: String::new(),
         tooltip: tooltip(comparison, row, figures),
     };
     let mut series = lines(comparison, point);
@@ -74,6 +79,7 @@ pub fn accuracy_by_size(comparison: &Comparison) -> Chart {
         y: percentages(comparison),
         guides: comparison.widths().into_iter().filter_map(guide).collect(),
         levels: Vec::new(),
+        front: Vec::new(),
         series,
     }
 }
@@ -81,36 +87,59 @@ pub fn accuracy_by_size(comparison: &Comparison) -> Chart {
 /// Error of each layer's output at one width, a chart per kind of layer with the blocks from left to
 /// right; empty where it was not measured.
 pub fn layer_errors(comparison: &Comparison, width: StoredWidth) -> Vec<Chart> {
-    let rows = || comparison.quantized().filter(move |row| row.bits == width);
-    let all = rows().filter_map(Row::figures).flat_map(|figures| &figures.layers);
-    let y = Axis::linear("relative error", all.filter_map(|layer| layer.output_error), true);
+    let rows = comparison.quantized().filter(|row| row.bits == width);
+    let lines: Vec<LayerLine> = rows
+        .map(|row| LayerLine {
+            style: style(comparison, row),
+            values: (row.figures().into_iter().flat_map(|figures| &figures.layers))
+                .filter_map(|layer| Some((layer.name.clone(), layer.output_error?)))
+                .collect(),
+        })
+        .collect();
+    by_layer(&format!("Error of the output at {width} bit"), "relative error", &lines)
+}
+
+/// A line of charts by layer.
+#[derive(Debug, Clone)]
+pub struct LayerLine {
+    /// Name and style, without points.
+    pub style: Series,
+    /// A number for each layer, by timm's name of the layer, first block to last.
+    pub values: Vec<(String, f64)>,
+}
+
+/// A chart per kind of linear layer with the blocks from left to right, all with the same heights; empty
+/// without values. `quantity` stands in their titles, `unit` at their heights.
+pub fn by_layer(quantity: &str, unit: &str, lines: &[LayerLine]) -> Vec<Chart> {
+    let all = lines.iter().flat_map(|line| line.values.iter().map(|(_, value)| *value));
+    let y = Axis::linear(unit, all, true);
     let chart = |kind: BlockLinear| {
-        let of_kind = |row: &Row| -> Vec<Point> {
-            let layers = row.figures().into_iter().flat_map(|figures| &figures.layers);
-            layers
-                .filter(|layer| layer.name.ends_with(kind.name()))
-                .zip(0_u32..)
-                .filter_map(|(layer, block)| {
-                    let error = layer.output_error?;
-                    let tooltip = format!("{}, {}: {error:.4}", row.label(), layer.name);
-                    Some(Point { at: [f64::from(block), error], margin: 0.0, tooltip })
-                })
-                .collect()
+        let points = |line: &LayerLine| -> Vec<Point> {
+            let of_kind = line.values.iter().filter(|(name, _)| name.ends_with(kind.name()));
+            let point = |((name, value), block): (&(String, f64), u32)| Point {
+                at: [f64::from(block), *value],
+                margin: 0.0,
+                label: String::new(),
+                tooltip: format!("{}, {name}: {value:.4}", line.style.name),
+            };
+            of_kind.zip(0..).map(point).collect()
         };
-        let series: Vec<Series> = rows()
-            .map(|row| Series { points: of_kind(row), ..style(comparison, row) })
+        let series: Vec<Series> = lines
+            .iter()
+            .map(|line| Series { points: points(line), ..line.style.clone() })
             .filter(|series| !series.points.is_empty())
             .collect();
         let blocks = series.iter().map(|series| series.points.len()).max()?;
         let every = blocks.div_ceil(16);
         let ticks = (0..blocks).step_by(every).map(|block| (block as f64, block.to_string()));
         Some(Chart {
-            title: format!("Error of the output of {} at {width} bit", kind.name()),
+            title: format!("{quantity}, {}", kind.name()),
             size: SMALL,
             x: Axis::at(&format!("{} of block", kind.name()), ticks.collect()),
             y: y.clone(),
             guides: Vec::new(),
             levels: Vec::new(),
+            front: Vec::new(),
             series,
         })
     };
@@ -127,7 +156,7 @@ pub fn convergence(comparison: &Comparison, width: StoredWidth) -> Option<Chart>
             let point = |(sweep, error): (u32, f64)| {
                 let phase = if sweep == 0 { "start".to_owned() } else { format!("sweep {sweep}") };
                 let tooltip = format!("{}, {phase}: {error:.5}", row.label());
-                Point { at: [f64::from(sweep), error], margin: 0.0, tooltip }
+                Point { at: [f64::from(sweep), error], margin: 0.0, label: String::new(), tooltip }
             };
             (errors.len() > 1).then(|| Series {
                 points: (0..).zip(errors).map(point).collect(),
@@ -147,6 +176,7 @@ pub fn convergence(comparison: &Comparison, width: StoredWidth) -> Option<Chart>
         y: Axis::linear("relative error, mean of the layers", errors, false),
         guides: Vec::new(),
         levels: Vec::new(),
+        front: Vec::new(),
         series,
     })
 }
@@ -199,7 +229,7 @@ fn metric(comparison: &Comparison) -> &'static str {
 fn percentages(comparison: &Comparison) -> Axis {
     let figures = || comparison.rows.iter().filter_map(Row::figures);
     let ends = figures().flat_map(|figures| {
-        let (top1, margin) = (figures.accuracy.top1(), figures.top1_margin());
+        let (top1, margin) = (figures.accuracy.top1(), figures.accuracy.top1_margin());
         [(top1 - margin).max(0.0), (top1 + margin).min(100.0)]
     });
     let low = figures().map(|figures| figures.accuracy.top1()).fold(f64::INFINITY, f64::min);
@@ -213,7 +243,7 @@ fn tooltip(comparison: &Comparison, row: &Row, figures: &Figures) -> String {
         row.bits,
         metric(comparison),
         figures.accuracy.top1(),
-        figures.top1_margin(),
+        figures.accuracy.top1_margin(),
         figures.file_bytes as f64 / 1e6
     )
 }

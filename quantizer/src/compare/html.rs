@@ -1,25 +1,17 @@
-//! The comparison as one page: no scripts, no external resources, light and dark.
-//!
-//! The page is written as XML as well (every element closed, every attribute quoted), so that it can
-//! be checked and taken apart by any XML tool.
+//! The comparison as one page.
+
+use fresnel_runtime::cli::results::PROGRAM;
 
 use super::charts;
-use super::plot::{Chart, Series, escape, legend_entry, push};
+use super::page::{definitions_list, figure, frame, tiles};
+use super::plot::{Chart, escape, push};
 use super::results::{Comparison, Figures, Metric, Row};
 use super::table;
 use crate::widths::StoredWidth;
 
-const STYLE: &str = include_str!("style.css");
-
 /// The page.
 pub fn page(comparison: &Comparison) -> String {
-    let name = escape(&comparison.model.architecture);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <title>{name}: low-bit comparison</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n",
-        tab_rules(comparison.widths().len())
-    );
+    let mut page = String::new();
     header(&mut page, comparison);
     matrix(&mut page, comparison);
     accuracy_charts(&mut page, comparison);
@@ -28,8 +20,8 @@ pub fn page(comparison: &Comparison) -> String {
     settings(&mut page, comparison);
     definitions(&mut page, comparison);
     provenance(&mut page, comparison);
-    page.push_str("</main>\n</body>\n</html>\n");
-    page
+    let title = format!("{}: low-bit comparison", comparison.model.architecture);
+    frame(&title, &tab_rules(comparison.widths().len()), &page)
 }
 
 /// Shows the panel of the width that is chosen.
@@ -56,33 +48,26 @@ fn header(page: &mut String, comparison: &Comparison) {
             format_args!("<p class=\"warning\">Not finished: {done} of {planned} rows.</p>\n"),
         );
     }
-    let mut tiles = vec![
+    let mut facts = vec![
         (format!("{:.2} M", model.parameters as f64 / 1e6), "parameters".to_owned()),
         (format!("{height} \u{d7} {width}"), "input pixels".to_owned()),
     ];
     if let Some(float) = comparison.float().and_then(Row::figures) {
         if evaluation.metric == Metric::Accuracy {
-            tiles.push((format!("{:.2} %", float.accuracy.top1()), "float top-1".to_owned()));
-            tiles.push((format!("{:.2} %", float.accuracy.top5()), "float top-5".to_owned()));
+            facts.push((format!("{:.2} %", float.accuracy.top1()), "float top-1".to_owned()));
+            facts.push((format!("{:.2} %", float.accuracy.top5()), "float top-5".to_owned()));
         }
-        tiles.push((format!("{:.1} MB", float.file_bytes as f64 / 1e6), "float file".to_owned()));
+        facts.push((format!("{:.1} MB", float.file_bytes as f64 / 1e6), "float file".to_owned()));
     }
     let pictures = match evaluation.metric {
         Metric::Accuracy => "evaluation pictures",
         Metric::Agreement => "pictures for agreement",
     };
-    tiles.push((evaluation.images.to_string(), pictures.to_owned()));
+    facts.push((evaluation.images.to_string(), pictures.to_owned()));
     if let Some(calibration) = &comparison.calibration {
-        tiles.push((calibration.images.to_string(), "calibration images".to_owned()));
+        facts.push((calibration.images.to_string(), "calibration images".to_owned()));
     }
-    page.push_str("<div class=\"tiles\">\n");
-    for (value, caption) in tiles {
-        push(
-            page,
-            format_args!("<div class=\"tile\"><b>{value}</b><span>{caption}</span></div>\n"),
-        );
-    }
-    page.push_str("</div>\n");
+    tiles(page, &facts);
 }
 
 /// Methods down, widths across: the table of a paper.
@@ -115,7 +100,7 @@ fn matrix(page: &mut String, comparison: &Comparison) {
                 Some(Some(figures)) => {
                     let value = figures.accuracy.top1();
                     let class = if value >= best { " class=\"best\"" } else { "" };
-                    let margin = figures.top1_margin();
+                    let margin = figures.accuracy.top1_margin();
                     push(
                         page,
                         format_args!("<td{class}>{value:.1} <small>\u{b1}{margin:.1}</small></td>"),
@@ -223,20 +208,6 @@ fn sweeps(page: &mut String, chart: &Chart) {
     );
 }
 
-/// A card with a title, a legend and charts.
-fn figure(page: &mut String, title: &str, series: &[Series], charts: &[Chart]) {
-    push(page, format_args!("<div class=\"card\">\n<h3>{title}</h3>\n<div class=\"legend\">\n"));
-    for series in series {
-        page.push_str(&legend_entry(series));
-    }
-    let class = if charts.len() > 1 { "two" } else { "one" };
-    push(page, format_args!("</div>\n<div class=\"{class}\">\n"));
-    for chart in charts {
-        page.push_str(&chart.svg());
-    }
-    page.push_str("</div>\n</div>\n");
-}
-
 fn results(page: &mut String, comparison: &Comparison) {
     page.push_str("<h2>All results</h2>\n<div class=\"card scroll\"><table>\n<thead><tr>");
     let headings = table::headings(comparison.evaluation.metric);
@@ -272,7 +243,7 @@ fn result_cells(page: &mut String, comparison: &Comparison, row: &Row, figures: 
     let ratio = float.map(|float| float.file_bytes as f64 / figures.file_bytes.max(1) as f64);
     for cell in [
         number(Some(figures.accuracy.top1()), 2),
-        format!("\u{b1}{:.1}", figures.top1_margin()),
+        format!("\u{b1}{:.1}", figures.accuracy.top1_margin()),
         number(Some(figures.accuracy.top5()), 2),
         number(comparison.drop(row).filter(|_| !row.is_float()), 2),
         number(figures.mean_layer_error(), 4),
@@ -343,11 +314,7 @@ fn definitions(page: &mut String, comparison: &Comparison) {
         ),
         ("MB", "Size of the whole file in 10\u{2076} bytes."),
     ];
-    page.push_str("<h2>Definitions</h2>\n<div class=\"card\"><dl>\n");
-    for (term, definition) in list {
-        push(page, format_args!("<dt>{term}</dt><dd>{definition}</dd>\n"));
-    }
-    page.push_str("</dl></div>\n");
+    definitions_list(page, "Definitions", &list);
 }
 
 fn provenance(page: &mut String, comparison: &Comparison) {
@@ -355,7 +322,7 @@ fn provenance(page: &mut String, comparison: &Comparison) {
     let evaluation = &comparison.evaluation;
     let mut list = vec![
         ("model", model.architecture.clone()),
-        ("checkpoint SHA-256", model.source_sha256.clone()),
+        ("checkpoint SHA-256", comparison.source_sha256.clone()),
         (
             "preprocessing",
             format!("crop {} of the resized image, {}", model.crop_pct, model.interpolation),
@@ -371,7 +338,7 @@ fn provenance(page: &mut String, comparison: &Comparison) {
         None => list.push(("calibration", "none".to_owned())),
     }
     list.push(("activations", evaluation.compute.to_owned()));
-    list.push(("made by", concat!("fresnel ", env!("CARGO_PKG_VERSION"), " compare").to_owned()));
+    list.push(("made by", format!("{PROGRAM} compare")));
     page.push_str("<h2>Provenance</h2>\n<div class=\"card\"><dl>\n");
     for (term, value) in list {
         push(page, format_args!("<dt>{term}</dt><dd><code>{}</code></dd>\n", escape(&value)));
@@ -380,4 +347,4 @@ fn provenance(page: &mut String, comparison: &Comparison) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@
 //! layer_error  each layer's output beside the float model's
 //! pictures     evaluation and calibration images kept apart
 //! record       the columns of csv and json; table: the terminal
-//! html         one page without scripts or external resources; charts, plot: its figures
+//! html         one page without scripts or external resources; charts, plot: its figures; page: its parts
 //! ```
 //!
 //! Every row is made and measured by itself, so that one that fails does not take others with it, and
@@ -16,6 +16,7 @@
 pub mod charts;
 pub mod html;
 pub mod layer_error;
+pub mod page;
 pub mod pictures;
 pub mod plot;
 pub mod record;
@@ -25,6 +26,7 @@ pub mod table;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fresnel_runtime::cli::results::FLOAT;
 use fresnel_runtime::evaluation::LabelledPictures;
 use fresnel_runtime::format::manifest::RECIPE_TOML;
 use fresnel_runtime::format::{Container, encode, write};
@@ -35,7 +37,7 @@ use crate::device::Device;
 use crate::import::FloatModel;
 use crate::recipe::{Finished, Recipe};
 use crate::vit::Vit;
-use results::{FLOAT, Figures, LayerErrors, Row};
+use results::{Figures, LayerErrors, Row};
 
 /// What all rows of a comparison share.
 #[derive(Debug)]
@@ -139,7 +141,7 @@ impl<'a> Comparer<'a> {
         let file_bytes = container.file_bytes();
         let model = Model::from_container(&container)?;
         drop(container);
-        let accuracy = pictures.evaluate(&mut self.session(&model)?, progress)?;
+        let accuracy = pictures.evaluate(&mut self.session(&model)?, progress)?.accuracy();
         Ok(Figures { accuracy, file_bytes, seconds, layers })
     }
 

@@ -31,6 +31,8 @@ pub struct Chart {
     pub guides: Vec<(f64, String)>,
     /// Horizontal dashed lines with a label.
     pub levels: Vec<(f64, String)>,
+    /// Points that no other one beats in both quantities, from left to right: joined by steps.
+    pub front: Vec<[f64; 2]>,
     /// What is drawn, first at the bottom.
     pub series: Vec<Series>,
 }
@@ -73,6 +75,8 @@ pub struct Point {
     pub at: [f64; 2],
     /// Half the height of its interval of uncertainty.
     pub margin: f64,
+    /// Text beside the marker; may be empty.
+    pub label: String,
     /// Text shown when pointed at.
     pub tooltip: String,
 }
@@ -182,6 +186,7 @@ impl Chart {
             escape(&self.title)
         );
         self.draw_axes(&mut svg);
+        self.draw_front(&mut svg);
         for series in &self.series {
             self.draw_series(&mut svg, series);
         }
@@ -239,6 +244,27 @@ impl Chart {
         }
     }
 
+    /// The steps of the front, and a ring around each of its points.
+    fn draw_front(&self, svg: &mut String) {
+        let places: Vec<[f64; 2]> = self.front.iter().map(|&at| self.place(at)).collect();
+        let Some([x, _]) = places.first() else { return };
+        let [_, _, right, bottom] = self.area();
+        let mut path = format!("M{x:.1} {bottom:.1}");
+        for [x, y] in &places {
+            push(&mut path, format_args!("H{x:.1}V{y:.1}"));
+        }
+        push(svg, format_args!("<path class=\"front\" d=\"{path}H{right:.1}\"/>\n"));
+        for [x, y] in &places {
+            let radius = RADIUS + 4.5;
+            push(
+                svg,
+                format_args!(
+                    "<circle class=\"ring\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\"/>\n"
+                ),
+            );
+        }
+    }
+
     fn draw_series(&self, svg: &mut String, series: &Series) {
         let style = series.style % STYLES;
         let hollow = if series.hollow { " hollow" } else { "" };
@@ -268,6 +294,9 @@ impl Chart {
                 push_line(svg, "whisker", [x, low, x, high]);
             }
             svg.push_str(&marker(style, [x, y], RADIUS));
+            if !point.label.is_empty() {
+                push_text(svg, "tick", [x + 8.0, y + 14.0], &point.label);
+            }
             svg.push_str("</g>\n");
         }
         svg.push_str("</g>\n");
@@ -348,7 +377,7 @@ fn push_text(svg: &mut String, class: &str, [x, y]: [f64; 2], text: &str) {
 }
 
 /// Appends formatted text.
-pub(super) fn push(text: &mut String, formatted: std::fmt::Arguments<'_>) {
+pub(crate) fn push(text: &mut String, formatted: std::fmt::Arguments<'_>) {
     let written = text.write_fmt(formatted);
     debug_assert!(written.is_ok(), "a string takes everything");
 }

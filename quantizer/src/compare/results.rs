@@ -1,19 +1,17 @@
 //! What a comparison finds, as plain data: everything that its tables, files and figures show.
 
+use fresnel_runtime::cli::results::{FLOAT, ModelFacts};
 use fresnel_runtime::evaluation::Accuracy;
-use fresnel_runtime::format::Interpolation;
 
-use crate::import::FloatModel;
 use crate::widths::StoredWidth;
-
-/// Name of the row of the model that was given.
-pub const FLOAT: &str = "float";
 
 /// A comparison, as far as it has come.
 #[derive(Debug, Clone)]
 pub struct Comparison {
     /// The model that all rows come from.
     pub model: ModelFacts,
+    /// SHA-256 of its checkpoint.
+    pub source_sha256: String,
     /// What the percentages are measured on.
     pub evaluation: Evaluation,
     /// The images that methods and layer errors look at.
@@ -22,43 +20,6 @@ pub struct Comparison {
     pub planned: usize,
     /// The float model first, then one row per method and width.
     pub rows: Vec<Row>,
-}
-
-/// What timm's tables of results say about a model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelFacts {
-    /// timm's name of the architecture.
-    pub architecture: String,
-    /// Height and width of the input.
-    pub image_size: [u32; 2],
-    /// Number of parameters.
-    pub parameters: u64,
-    /// Fraction of the resized image that the crop keeps.
-    pub crop_pct: f32,
-    /// Name of the resampling filter.
-    pub interpolation: &'static str,
-    /// SHA-256 of the checkpoint.
-    pub source_sha256: String,
-}
-
-impl ModelFacts {
-    /// The facts about `model`.
-    pub fn of(model: &FloatModel) -> Self {
-        let size = |shape: &[u32]| shape.iter().map(|&extent| u64::from(extent)).product::<u64>();
-        Self {
-            architecture: model.config.architecture.clone(),
-            image_size: model.config.image_size,
-            parameters: model.config.tensors().iter().map(|spec| size(&spec.shape)).sum(),
-            crop_pct: model.preprocessing.crop_pct,
-            interpolation: match model.preprocessing.interpolation {
-                Interpolation::Nearest => "nearest",
-                Interpolation::Bilinear => "bilinear",
-                Interpolation::Bicubic => "bicubic",
-                Interpolation::Lanczos => "lanczos",
-            },
-            source_sha256: model.source_sha256.clone(),
-        }
-    }
 }
 
 /// What counts as right.
@@ -166,13 +127,6 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Half the width of the 95 % interval of [`Accuracy::top1`] in points, by the normal
-    /// approximation.
-    pub fn top1_margin(&self) -> f64 {
-        let share = self.accuracy.top1() / 100.0;
-        196.0 * (share * (1.0 - share) / self.accuracy.images.max(1) as f64).sqrt()
-    }
-
     /// Mean over the layers of the error of their outputs; `None` where it was not measured.
     pub fn mean_layer_error(&self) -> Option<f64> {
         let errors = self.layers.iter().map(|layer| layer.output_error);

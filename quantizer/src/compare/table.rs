@@ -71,7 +71,7 @@ fn cells(comparison: &Comparison, row: &Row) -> Vec<String> {
     };
     cells.extend([
         number(Some(figures.accuracy.top1()), 2),
-        format!("+-{:.1}", figures.top1_margin()),
+        format!("+-{:.1}", figures.accuracy.top1_margin()),
         number(Some(figures.accuracy.top5()), 2),
         number(drop, 2),
         number(figures.mean_layer_error(), 4),

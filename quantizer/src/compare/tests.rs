@@ -4,11 +4,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::results::{Calibration, Comparison, Evaluation, Metric, ModelFacts};
+use super::results::{Calibration, Comparison, Evaluation, Metric};
 use super::*;
 use crate::algorithm::{Method, StatisticsOptions};
 use crate::digits;
 use crate::widths::StoredWidth;
+use fresnel_runtime::cli::results::{ModelFacts, csv};
+use fresnel_runtime::csv::Records;
 use fresnel_runtime::evaluation::Accuracy;
 
 /// A comparison with a float row, two methods at two widths, and one failure; `top1` counts of 800.
@@ -19,7 +21,7 @@ pub(super) fn sample(metric: Metric) -> Comparison {
         tuned: false,
         settings: vec![("bits".to_owned(), bits.to_owned()), ("seed".to_owned(), "0".to_owned())],
         outcome: Ok(Figures {
-            accuracy: Accuracy { images: 800, first, fifth: 790, model_seconds: 1.0 },
+            accuracy: Accuracy { images: 800, first, fifth: 790 },
             file_bytes: 2_000_000,
             seconds: (method != FLOAT).then_some(1.25),
             layers: ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
@@ -38,10 +40,12 @@ pub(super) fn sample(metric: Metric) -> Comparison {
             architecture: "vit_<b>&\"x\", y".to_owned(),
             image_size: [224, 224],
             parameters: 5_717_416,
+            multiply_accumulates: 1_258_000_000,
+            activations: 5_975_000,
             crop_pct: 0.9,
             interpolation: "bicubic",
-            source_sha256: "ab".repeat(32),
         },
+        source_sha256: "ab".repeat(32),
         evaluation: Evaluation { metric, images: 800, sha256: "cd".repeat(32), compute: "f32" },
         calibration: Some(Calibration { images: 64, sha256: "ef".repeat(32) }),
         planned: 6,
@@ -55,28 +59,15 @@ pub(super) fn sample(metric: Metric) -> Comparison {
     }
 }
 
-/// The records of a csv, fields unquoted.
-fn parse(csv: &str) -> Vec<Vec<String>> {
-    let (mut records, mut fields, mut field) = (Vec::new(), Vec::new(), String::new());
-    let (mut quoted, mut characters) = (false, csv.chars().peekable());
-    while let Some(c) = characters.next() {
-        match c {
-            '"' if quoted && characters.peek() == Some(&'"') => field.extend(characters.next()),
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(std::mem::take(&mut field)),
-            '\n' if !quoted => {
-                fields.push(std::mem::take(&mut field));
-                records.push(std::mem::take(&mut fields));
-            }
-            c => field.push(c),
-        }
-    }
-    records
+/// The records of a comparison's csv, fields unquoted.
+fn records(comparison: &Comparison) -> Vec<Vec<String>> {
+    let text = csv(&record::records(comparison));
+    Records::new(&text).map(|record| record.unwrap().fields).collect()
 }
 
 #[test]
 fn csv_begins_with_the_columns_of_timm_and_quotes_what_needs_it() {
-    let records = parse(&record::csv(&sample(Metric::Accuracy)));
+    let records = records(&sample(Metric::Accuracy));
     assert_eq!(
         records[0][..9].join(","),
         "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation"
@@ -97,8 +88,8 @@ fn csv_begins_with_the_columns_of_timm_and_quotes_what_needs_it() {
 #[test]
 fn agreement_is_no_accuracy() {
     let comparison = sample(Metric::Agreement);
-    let columns = record::columns(&comparison, &comparison.rows[2]);
-    let value = |name: &str| &columns.iter().find(|(found, _)| *found == name).unwrap().1;
+    let record = record::record(&comparison, &comparison.rows[2]);
+    let value = |name: &str| record.get(name);
     for name in ["top1", "top1_err", "top5", "top5_err"] {
         assert_eq!(value(name), &Value::Null, "{name}");
     }
@@ -113,7 +104,7 @@ fn agreement_is_no_accuracy() {
 #[test]
 fn json_has_the_columns_of_csv() {
     let comparison = sample(Metric::Accuracy);
-    let records = parse(&record::csv(&comparison));
+    let records = records(&comparison);
     let json = record::json(&comparison);
     assert_eq!((&json["metric"], &json["rows_planned"]), (&"accuracy".into(), &6.into()));
     for (row, record) in json["rows"].as_array().unwrap().iter().zip(&records[1..]) {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::results::{Format, FormatArgs};
 use super::{Failure, MachineArgs, ReportArgs};
 use crate::session::Compute;
 use kernels::KernelArgs;
@@ -21,14 +22,17 @@ use kernels::KernelArgs;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fresnel-run bench model.fresnel --threads 1
-  fresnel-run bench float.fresnel 4bit.fresnel 2bit.fresnel --batch 8 --json
+  fresnel-run bench 4bit.fresnel 2bit.fresnel --baseline float.fresnel --batch 8
+  fresnel-run bench float.fresnel 2bit.fresnel --format csv > bench.csv
   fresnel-run bench model.fresnel --compute f32,int8 --profile
   fresnel-run bench --kernels --threads 1
   FRESNEL_ISA=avx2 fresnel-run bench --kernels --rows 197 --shape 768x3072 --json
 
-Several models and modes run in turns. peak_rss_bytes is that of the whole process: give one
-model and one mode to learn what it needs. first ms is the time from opening the file to the
-first logits.
+Several models and modes run in turns. speed-up is how many times as fast as the baseline a row is:
+the median over the rounds. Csv begins with the columns of timm's benchmark.py (samples per second
+and the mean time of a step in ms, multiplications in 10^9, activations in 10^6, parameters in
+10^6). peak_rss_bytes is that of the whole process: give one model and one mode to learn what it
+needs. first ms is the time from opening the file to the first logits.
 
 --kernels times the matrix products of every width and arithmetic, on each instruction set of
 this machine (or the one that FRESNEL_ISA names), in turns with a loop that measures the highest
@@ -39,6 +43,9 @@ pub struct BenchArgs {
     /// Model files; with --kernels, at most one, for its shapes
     #[arg(value_name = "FILE", required_unless_present = "kernels")]
     pub models: Vec<PathBuf>,
+    /// The file that speed-ups are relative to, in the first mode; it runs as well [default: the first FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "kernels")]
+    pub baseline: Option<PathBuf>,
     /// Arithmetic of the activations; several, separated by commas, are compared
     #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
     pub compute: Vec<Compute>,
@@ -55,9 +62,23 @@ pub struct BenchArgs {
     pub(crate) kernels: KernelArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// How to report
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+impl BenchArgs {
+    /// Whether everything is wanted as JSON, a failure included.
+    pub fn json(&self) -> bool {
+        self.format() == Format::Json
+    }
+
+    /// The format of the rows.
+    fn format(&self) -> Format {
+        self.format.format(self.report)
+    }
 }
 
 /// Runs `bench`.
@@ -70,5 +91,11 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
             return Err(Failure::usage(format!("{flag} must be at least 1")));
         }
     }
-    if args.kernels.kernels { kernels::bench(args) } else { models::bench(args) }
+    if !args.kernels.kernels {
+        return models::bench(args);
+    }
+    if !matches!(args.format(), Format::Table | Format::Json) {
+        return Err(Failure::usage("--kernels prints a table or JSON"));
+    }
+    kernels::bench(args)
 }

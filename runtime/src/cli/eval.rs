@@ -1,51 +1,98 @@
 //! `eval`: accuracy on labelled pictures.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use serde_json::json;
 
-use super::{ComputeArgs, Failure, Output, Progress, ReportArgs};
-use crate::evaluation::LabelledPictures;
+use super::results::{self, Column, Format, FormatArgs, ModelFacts, Record, Stored};
+use super::{
+    Failure, MachineArgs, Output, Progress, ReportArgs, check_output, with_baseline, write_file,
+};
+use crate::csv::push_record;
+use crate::evaluation::{Answers, LabelledPictures};
 use crate::image::dataset;
 use crate::model::Model;
+use crate::session::{Compute, Session};
 
-/// Measure a model's accuracy on labelled pictures
+/// Measure the accuracy of models on labelled pictures
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fresnel eval model.fresnel --data evaluation.csv
-  fresnel eval model.fresnel --data imagenet/val --limit 1000 --compute f32 --json
+  fresnel eval 4bit.fresnel 2bit.fresnel --baseline float.fresnel --data evaluation.csv
+  fresnel eval model.fresnel --data imagenet/val --limit 1000 --compute f32,int8 --format csv > eval.csv
 
 DATA is a csv file with columns `file,label` (paths relative to the csv's own folder), or a folder with
 one sub-folder per class: named by the model's class names or by class indices, or one for each class,
-numbered by their sorted names.")]
+numbered by their sorted names. The pictures are gone through once, for all files and modes together.
+
+Csv begins with the columns of timm's tables of results. 95 % is half the interval that the choice of
+the pictures leaves; that of a drop is of the pairs, as all rows see the same pictures. agree % is how
+often the first class is that of the first row.")]
 pub struct EvalArgs {
-    /// Model file
-    #[arg(value_name = "FILE")]
-    pub model: PathBuf,
+    /// Model files
+    #[arg(value_name = "FILE", required = true)]
+    pub models: Vec<PathBuf>,
     /// Labelled pictures: a csv file with columns file,label, or a folder with one folder per class
     #[arg(long, value_name = "DATA")]
     pub data: PathBuf,
     /// Use N pictures only: the first of a csv, evenly spread ones of a folder
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// The file that drops are relative to, in the first mode; it is evaluated as well [default: the first FILE]
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Write the class that each model gives to each picture: a csv with a column per model and mode
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<PathBuf>,
+    /// Replace an existing file of predictions
+    #[arg(long, requires = "predictions")]
+    pub force: bool,
+    /// Arithmetic of the activations; several, separated by commas, are compared
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
+    pub compute: Vec<Compute>,
     #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// How to report
     #[command(flatten)]
     pub report: ReportArgs,
 }
 
-/// The labelled pictures of `data` for `model`, `limit` of them; what is left out is reported.
+impl EvalArgs {
+    /// Whether everything is wanted as JSON, a failure included.
+    pub fn json(&self) -> bool {
+        self.format.format(self.report) == Format::Json
+    }
+}
+
+/// What the table shows of a row.
+const SHOWN: [Column; 12] = [
+    Column::plain("method", "method"),
+    Column::plain("bits", "bits"),
+    Column::plain("compute", "compute"),
+    Column::number("top-1 %", "top1", 2),
+    Column::number("95 %", "margin95", 2),
+    Column::number("top-5 %", "top5", 2),
+    Column::number("drop", "drop", 2),
+    Column::number("95 % of drop", "drop_margin95", 2),
+    Column::number("agree %", "agreement", 2),
+    Column::megabytes("file MB", "file_bytes"),
+    Column::number("images/s", "model_images_per_second", 1),
+    Column::plain("file", "file"),
+];
+
+/// The labelled pictures of `data` for `models`, `limit` of them; what is left out is reported.
 ///
 /// # Errors
-/// When the list cannot be read or does not fit the model (see [`LabelledPictures::new`]), and when
-/// nothing is left to evaluate.
+/// When the list cannot be read or does not fit a model (see [`LabelledPictures::new`]), when the models
+/// number the classes in different ways, and when nothing is left to evaluate.
 pub fn labelled_pictures(
     data: &Path,
     limit: Option<usize>,
-    model: &Model,
+    models: &[Arc<Model>],
     output: &Output,
 ) -> Result<LabelledPictures, Failure> {
     let listing = dataset::list(data)?;
@@ -64,59 +111,121 @@ pub fn labelled_pictures(
             data.display()
         ));
     }
-    let pictures = LabelledPictures::new(listing, model, limit)
-        .map_err(|error| if error.path().is_none() { error.at_path(data) } else { error })?;
-    if pictures.is_empty() {
-        return Err(Failure::usage("--limit 0 leaves no picture to evaluate"));
+    let mut pictures: Option<LabelledPictures> = None;
+    for model in models {
+        let own = LabelledPictures::new(&listing, model, limit)
+            .map_err(|error| if error.path().is_none() { error.at_path(data) } else { error })?;
+        if *pictures.get_or_insert_with(|| own.clone()) != own {
+            return Err(Failure::bad_input(format!(
+                "{}: the models give different numbers to the class folders: evaluate them one by one",
+                data.display()
+            )));
+        }
     }
-    Ok(pictures)
+    match pictures {
+        Some(pictures) if !pictures.is_empty() => Ok(pictures),
+        _ => Err(Failure::usage("--limit 0 leaves no picture to evaluate")),
+    }
 }
 
 /// Runs `eval`.
 ///
 /// # Errors
-/// When the model, the list or a picture cannot be read, a picture has no label or one that the model
-/// does not know, or the model has no classes.
+/// When a model, the list or a picture cannot be read, a picture has no label or one that a model
+/// does not know, a model has no classes, or the predictions cannot be written.
 pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    let model = Model::open(&args.model)?;
+    let files = with_baseline(args.baseline.as_deref(), &args.models);
+    if let Some(predictions) = &args.predictions {
+        let inputs: Vec<&Path> = files.iter().copied().chain([args.data.as_path()]).collect();
+        check_output(predictions, &inputs, args.force)?;
+    }
+    let models: Vec<Arc<Model>> =
+        files.iter().map(|file| open(file)).collect::<Result<_, Failure>>()?;
+    let pictures = labelled_pictures(&args.data, args.limit, &models, &output)?;
+    let (mut sessions, mut names) = (Vec::new(), Vec::new());
+    for (model, file) in models.iter().zip(files) {
+        for &compute in &args.compute {
+            sessions.push(args.machine.session(model, compute)?);
+            names.push(file);
+        }
+    }
+    let mut progress = Progress::new("evaluating", pictures.len() * sessions.len(), args.report);
+    let start = Instant::now();
+    let answers = pictures.evaluate_all(&mut sessions, |done| progress.advance(done))?;
+    drop(progress);
+    let seconds = start.elapsed().as_secs_f64();
+    let rows: Vec<Row> = (sessions.iter().zip(names).zip(&answers))
+        .map(|((session, file), answers)| Row { session, file, answers })
+        .collect();
+    if let Some(path) = &args.predictions {
+        write_file(path, predictions(&pictures, &rows).as_bytes(), args.force)
+            .map_err(|error| Failure::io(path, &error))?;
+    }
+    let records: Vec<Record> = rows.iter().map(|row| row.record(&answers[0])).collect();
+    let format = args.format.format(args.report);
+    results::print(&output, format, &records, &SHOWN)?;
+    if matches!(format, Format::Table | Format::Markdown) {
+        output.message(format_args!(
+            "{} pictures in {seconds:.1} s; drop and agree are relative to the first row",
+            pictures.len()
+        ));
+    }
+    Ok(())
+}
+
+fn open(file: &Path) -> Result<Arc<Model>, Failure> {
+    let model = Model::open(file)?;
     if model.config().num_classes == 0 {
         return Err(Failure::bad_input(format!(
             "{}: the model has no classes, its output is features",
-            args.model.display()
+            file.display()
         )));
     }
-    let pictures = labelled_pictures(&args.data, args.limit, &model, &output)?;
-    let mut session = args.compute.session(&model)?;
-    let mut progress = Progress::new("evaluating", pictures.len(), args.report);
-    let start = Instant::now();
-    let accuracy = pictures.evaluate(&mut session, |done| progress.advance(done))?;
-    drop(progress);
-    let seconds = start.elapsed().as_secs_f64();
-    let n = accuracy.images;
-    if output.json() {
-        return output.line(json!({
-            "file": args.model.display().to_string(),
-            "data": args.data.display().to_string(),
-            "n": n,
-            "top1": accuracy.top1(),
-            "top5": accuracy.top5(),
-            "compute": session.compute().name(),
-            "kernel": session.kernel(),
-            "threads": session.threads(),
-            "seconds": seconds,
-            "images_per_second": n as f64 / seconds,
-            "model_images_per_second": n as f64 / accuracy.model_seconds,
-        }));
+    Ok(model)
+}
+
+/// One model in one mode.
+struct Row<'a> {
+    session: &'a Session,
+    file: &'a Path,
+    answers: &'a Answers,
+}
+
+impl Row<'_> {
+    fn record(&self, baseline: &Answers) -> Record {
+        let model = self.session.model();
+        let facts = ModelFacts::new(model.config(), model.preprocessing());
+        let (accuracy, change) = (self.answers.accuracy(), self.answers.change(baseline));
+        let mut record = facts.accuracy_record(Some(&accuracy));
+        Stored::new(model.manifest()).push(&mut record);
+        record.push("images", accuracy.images);
+        record.push_number("margin95", Some(accuracy.top1_margin()), 3);
+        record.push_number("drop", Some(change.drop()), 3);
+        record.push_number("drop_margin95", Some(change.drop_margin()), 3);
+        record.push_number("agreement", Some(change.agreement()), 3);
+        record.push("file_bytes", model.file_bytes());
+        let rate = accuracy.images as f64 / self.answers.model_seconds;
+        record.push_number("model_images_per_second", Some(rate), 2);
+        results::run_columns(&mut record, self.session, self.file);
+        record
     }
-    output.line(format_args!(
-        "top-1 {:.2} %  top-5 {:.2} %  of {n} pictures ({}, {}, {} threads; {:.1} pictures/s, the model alone {:.1})",
-        accuracy.top1(),
-        accuracy.top5(),
-        session.compute(),
-        session.kernel(),
-        session.threads(),
-        n as f64 / seconds,
-        n as f64 / accuracy.model_seconds
-    ))
+
+    /// Heading of the row's predictions.
+    fn name(&self) -> String {
+        format!("{} {}", self.file.display(), self.session.compute())
+    }
+}
+
+/// A line per picture: its file, its label, and the class that each row gives to it.
+fn predictions(pictures: &LabelledPictures, rows: &[Row]) -> String {
+    let mut text = String::new();
+    let names = rows.iter().map(Row::name);
+    push_record(&mut text, ["image", "label"].map(str::to_owned).into_iter().chain(names));
+    for (index, (path, label)) in pictures.paths().iter().zip(pictures.labels()).enumerate() {
+        let classes = rows.iter().map(|row| row.answers.first[index].to_string());
+        let picture = [path.display().to_string(), label.to_string()];
+        push_record(&mut text, picture.into_iter().chain(classes));
+    }
+    text
 }

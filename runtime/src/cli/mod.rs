@@ -1,7 +1,7 @@
 //! The commands that `fresnel` and `fresnel-run` share, as clap argument structs and functions.
 //!
 //! Every command follows the same rules: the result goes to standard output, progress and messages
-//! to standard error; `--json` makes the result JSON; a failure is one line `error: ...` on
+//! to standard error; `--json` makes the result JSON (measurements take `--format` as well); a failure is one line `error: ...` on
 //! standard error (and a JSON object on standard output with `--json`) and an exit code of
 //! [`Exit`]. Nothing is overwritten without `--force`, and nothing is left half written, not even by
 //! [Ctrl-C](handle_interrupts).
@@ -19,12 +19,14 @@ mod output;
 mod output_file;
 mod program;
 mod progress;
+pub mod results;
 mod run;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Command, Parser};
@@ -97,6 +99,12 @@ impl MachineArgs {
             SessionOptions { threads: self.threads, compute, int8_agreement: self.int8_agreement };
         Session::new(model, options)
     }
+}
+
+/// The files to measure: `baseline` first, where there is one, then those of `files` that are not the baseline.
+fn with_baseline<'a>(baseline: Option<&'a Path>, files: &'a [PathBuf]) -> Vec<&'a Path> {
+    let others = files.iter().map(PathBuf::as_path).filter(|&file| Some(file) != baseline);
+    baseline.into_iter().chain(others).collect()
 }
 
 /// Parses the command line as `P`.

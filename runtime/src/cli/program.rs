@@ -43,7 +43,7 @@ impl Program {
         let (result, json) = match &self.command {
             Command::Classify(args) => (classify(args), args.report.json),
             Command::Run(args) => (run(args), args.report.json),
-            Command::Bench(args) => (bench(args), args.report.json),
+            Command::Bench(args) => (bench(args), args.json()),
             Command::Inspect(args) => (inspect(args), args.report.json),
             Command::Verify(args) => (verify(args), args.report.json),
         };

@@ -56,6 +56,29 @@ fn eval_runs_on_labelled_pictures() {
     }
 }
 
+/// Two modes of one model see the same pictures; the predictions say what each answered.
+#[test]
+fn predictions_have_a_column_for_each_model_and_mode() {
+    let folder = folder(7);
+    let path = folder.path().join("predictions.csv");
+    let predictions = path.display().to_string();
+    let more = ["--compute", "f32,int8", "--predictions", &predictions];
+    run_eval(folder.path(), "labelled.csv", &more).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len(), 6);
+    assert_eq!(lines[0][..2], ["image", "label"]);
+    assert!(lines[0][2].ends_with("model.fresnel f32"), "{text}");
+    assert!(lines[0][3].ends_with("model.fresnel int8"), "{text}");
+    for (index, line) in lines[1..].iter().enumerate() {
+        assert!(line[0].ends_with(&format!("{index}.png")) && line[1] == index.to_string());
+        assert!(line[2..].iter().all(|class| class.parse::<usize>().unwrap() < 7), "{text}");
+    }
+    let failure = run_eval(folder.path(), "labelled.csv", &more).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Io, "the file exists");
+    run_eval(folder.path(), "labelled.csv", &[&more[..], &["--force"]].concat()).unwrap();
+}
+
 #[test]
 fn eval_names_what_is_wrong() {
     let folder = folder(7);

@@ -12,13 +12,12 @@
 //! the list, and neither stops it. A CSV is a statement by its author: anything wrong in it is an
 //! error that names the line.
 
-mod csv;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::decode::read_file;
+use crate::csv::{self, at_line};
 use crate::error::{Error, ErrorKind};
 
 /// Extensions of pictures, compared without regard to case.
@@ -320,11 +319,6 @@ fn list_csv(path: &Path) -> Result<Listing, Error> {
         ));
     }
     Ok(Listing { items, ..Listing::default() })
-}
-
-/// A mistake in a CSV.
-fn at_line(line: usize, message: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Input, format!("line {line}: {message}"))
 }
 
 #[cfg(test)]

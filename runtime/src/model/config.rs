@@ -4,6 +4,7 @@
 //! The family is timm's `VisionTransformer` and `VisionTransformerDistilled`: token order, tensor names
 //! and shapes are timm's, so that a checkpoint is used without renaming.
 
+mod cost;
 mod tensor_set;
 
 #[cfg(test)]

@@ -51,11 +51,14 @@ fn bench_reports_one_object_per_model_and_mode() {
     for (line, compute) in lines.iter().zip(["f32", "int8", "f32", "int8"]) {
         assert_eq!(line["compute"], compute);
         assert_eq!(line["threads"], 1);
-        assert_eq!(line["batch"], 2);
+        assert_eq!(line["infer_batch_size"], 2);
         for key in [
             "median_ms",
             "min_ms",
-            "images_per_second",
+            "p90_ms",
+            "infer_samples_per_sec",
+            "infer_step_time",
+            "speedup",
             "first_logits_ms",
             "file_bytes",
             "resident_bytes",
@@ -66,6 +69,60 @@ fn bench_reports_one_object_per_model_and_mode() {
         assert!(line["kernel"].as_str().unwrap().contains("-w32a32-"), "{line}");
         assert_eq!(line["isa"], Isa::from_env().unwrap().name());
     }
+}
+
+/// The cells of each line of a Markdown table.
+fn cells(table: &str) -> Vec<Vec<&str>> {
+    let lines = table.lines().map(|line| line.trim_matches('|').split('|').map(str::trim));
+    lines.map(Iterator::collect).collect()
+}
+
+#[test]
+fn csv_begins_with_the_columns_of_timm() {
+    let folder = Folder::new();
+    let arguments = ["bench", "coded.fresnel", "--iterations", "2", "--format", "csv", "--quiet"];
+    let output = folder.run(&arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    let [header, row] = lines.as_slice() else { panic!("{text}") };
+    assert_eq!(
+        header[..8].join(","),
+        "model,infer_samples_per_sec,infer_step_time,infer_batch_size,infer_img_size,infer_gmacs,\
+         infer_macts,param_count"
+    );
+    assert_eq!((header.len(), row[0], row[3], row[4]), (row.len(), "tiny", "1", "8"));
+    let value = |name: &str| row[header.iter().position(|found| *found == name).unwrap()];
+    assert_eq!([value("method"), value("bits"), value("speedup")], ["none", "2", "1.0"]);
+}
+
+/// The baseline comes first, once, and speed-ups are relative to it.
+#[test]
+fn the_table_has_a_row_for_the_baseline() {
+    let folder = Folder::new();
+    let arguments = [
+        "bench",
+        "coded.fresnel",
+        "model.fresnel",
+        "--baseline",
+        "model.fresnel",
+        "--compute",
+        "f32",
+        "--iterations",
+        "2",
+        "--format",
+        "markdown",
+    ];
+    let output = folder.run(&arguments);
+    let table = String::from_utf8(output.stdout).unwrap();
+    let cells = cells(&table);
+    let column = |name: &str| cells[0].iter().position(|found| *found == name).unwrap();
+    let of = |row: usize, name: &str| cells[row][column(name)];
+    assert_eq!(cells.len(), 4, "a header, a rule and two rows: {table}");
+    assert_eq!([of(2, "file"), of(2, "bits"), of(2, "method")], ["model.fresnel", "32", "float"]);
+    assert_eq!([of(3, "file"), of(3, "bits"), of(3, "method")], ["coded.fresnel", "2", "none"]);
+    assert_eq!(of(2, "speed-up"), "1.00");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("relative to the first row"), "{message}");
 }
 
 /// Every instruction set that is forced shows in the name of every kernel, of codes and of floats.
@@ -261,6 +318,8 @@ fn kernel_flags_that_make_no_sense_are_refused() {
         &["bench", "--kernels", "--profile"],
         &["bench", "--kernels", "--shape", "0x8"],
         &["bench", "--kernels", "--shape", "8"],
+        &["bench", "--kernels", "--format", "csv"],
+        &["bench", "model.fresnel", "--format", "csv", "--json"],
     ] {
         assert_eq!(folder.run(arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -62,6 +62,7 @@ fn points_lie_inside_the_picture_and_carry_their_text() {
         y: Axis::linear("top-1", [0.0, 100.0], true),
         guides: vec![(2.0, "two".to_owned())],
         levels: vec![(90.0, "float".to_owned())],
+        front: vec![[1.58, 0.0], [4.0, 100.0]],
         series: (0..STYLES)
             .map(|style| Series {
                 name: format!("series {style}"),
@@ -70,8 +71,18 @@ fn points_lie_inside_the_picture_and_carry_their_text() {
                 hollow: style % 2 == 1,
                 shift: 0.0,
                 points: vec![
-                    Point { at: [1.58, 0.0], margin: 1.0, tooltip: "<none>".to_owned() },
-                    Point { at: [4.0, 100.0], margin: 0.0, tooltip: "all".to_owned() },
+                    Point {
+                        at: [1.58, 0.0],
+                        margin: 1.0,
+                        label: String::new(),
+                        tooltip: "<none>".to_owned(),
+                    },
+                    Point {
+                        at: [4.0, 100.0],
+                        margin: 0.0,
+                        label: "4 & more".to_owned(),
+                        tooltip: "all".to_owned(),
+                    },
                 ],
             })
             .collect(),
@@ -80,6 +91,8 @@ fn points_lie_inside_the_picture_and_carry_their_text() {
     assert!(svg.contains("aria-label=\"a &lt; b &amp; &quot;c&quot;\""), "{svg}");
     assert_eq!(svg.matches("<title>&lt;none&gt;</title>").count(), STYLES);
     assert_eq!(svg.matches("class=\"whisker\"").count(), STYLES, "only where there is a margin");
+    assert_eq!(svg.matches("4 &amp; more</text>").count(), STYLES);
+    assert_eq!((svg.matches("class=\"ring\"").count(), svg.matches("<path ").count()), (2, 1));
     for at in [[1.58, 0.0], [4.0, 100.0]] {
         let [x, y] = chart.place(at);
         assert!((0.0..=400.0).contains(&x) && (0.0..=300.0).contains(&y));

@@ -2,20 +2,40 @@
 //!
 //! All models are loaded and warmed up first; then they run in rounds, in an order that rotates.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::BenchArgs;
 use super::statistics::{Samples, milliseconds};
-use crate::cli::{Failure, Output, Progress};
+use crate::cli::results::{self, Column, Format, ModelFacts, Record, Stored};
+use crate::cli::{Failure, Output, Progress, with_baseline};
 use crate::exec::profile::{Operation, Profile};
 use crate::model::Model;
 use crate::session::Session;
 
+/// What the table shows of a row.
+const SHOWN: [Column; 15] = [
+    Column::plain("method", "method"),
+    Column::plain("bits", "bits"),
+    Column::plain("compute", "compute"),
+    Column::number("median ms", "median_ms", 3),
+    Column::number("min ms", "min_ms", 3),
+    Column::number("p90 ms", "p90_ms", 3),
+    Column::number("speed-up", "speedup", 2),
+    Column::number("images/s", "infer_samples_per_sec", 1),
+    Column::number("first ms", "first_logits_ms", 1),
+    Column::megabytes("file MB", "file_bytes"),
+    Column::megabytes("memory MB", "resident_bytes"),
+    Column::plain("batch", "infer_batch_size"),
+    Column::plain("threads", "threads"),
+    Column::plain("kernel", "kernel"),
+    Column::plain("file", "file"),
+];
+
 /// One model in one mode.
 struct Contestant<'a> {
-    file: &'a PathBuf,
+    file: &'a Path,
     session: Session,
     pixels: Vec<f32>,
     /// From opening the file to the first logits.
@@ -26,10 +46,11 @@ struct Contestant<'a> {
 
 pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    let count = args.models.len() * args.compute.len();
+    let files = with_baseline(args.baseline.as_deref(), &args.models);
+    let count = files.len() * args.compute.len();
     let mut progress = Progress::new("measuring", (args.iterations + 1) * count, args.report);
     let mut contestants = Vec::with_capacity(count);
-    for file in &args.models {
+    for file in files {
         let (load, model) = milliseconds(|| Model::open(file));
         let model = model?;
         for &compute in &args.compute {
@@ -61,36 +82,35 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     }
     drop(progress);
     let peak = peak_rss_bytes();
-    if output.json() {
-        return contestants
-            .iter()
-            .try_for_each(|contestant| output.line(contestant.object(args, peak)));
+    let records: Vec<Record> = contestants
+        .iter()
+        .map(|contestant| contestant.record(args, &contestants[0].milliseconds, peak))
+        .collect();
+    results::print(&output, args.format(), &records, &SHOWN)?;
+    if matches!(args.format(), Format::Csv | Format::Json) {
+        return Ok(());
     }
-    output.line(format_args!(
-        "{:>10} {:>10} {:>10} {:>10}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} file",
-        "median ms",
-        "min ms",
-        "images/s",
-        "first ms",
-        "mode",
-        "threads",
-        "batch",
-        "file bytes",
-        "memory",
-        "kernel"
-    ))?;
-    for contestant in &contestants {
-        output.line(contestant.row(args))?;
-    }
-    if let Some(peak) = peak {
-        output.line(format_args!("peak memory of the process: {peak} bytes"))?;
-    }
+    output.message(format_args!("{}", conditions(&records, peak)));
     if args.profile {
         for contestant in &contestants {
             contestant.write_profile(&output)?;
         }
     }
     Ok(())
+}
+
+/// What the rows have in common, in a line.
+fn conditions(records: &[Record], peak: Option<u64>) -> String {
+    let mut parts =
+        vec!["Times are of one batch; speed-up is relative to the first row".to_owned()];
+    if let Some(record) = records.first() {
+        let text = |name: &str| record.get(name).as_str().unwrap_or("unknown processor").to_owned();
+        parts.push(format!("{}, {}", text("processor"), text("isa")));
+    }
+    if let Some(peak) = peak {
+        parts.push(format!("peak memory of the process {:.1} MB", peak as f64 / 1e6));
+    }
+    parts.join("; ")
 }
 
 impl Contestant<'_> {
@@ -110,54 +130,27 @@ impl Contestant<'_> {
         Ok(milliseconds)
     }
 
-    fn images_per_second(&self, batch: usize) -> f64 {
-        batch as f64 * 1e3 / self.milliseconds.median()
-    }
-
-    /// This model and mode as JSON.
-    fn object(&self, args: &BenchArgs, peak: Option<u64>) -> Value {
-        let session = &self.session;
-        let model = session.model();
-        let mut object = json!({
-            "file": self.file.display().to_string(),
-            "median_ms": self.milliseconds.median(),
-            "min_ms": self.milliseconds.least(),
-            "images_per_second": self.images_per_second(args.batch),
-            "first_logits_ms": self.first,
-            "file_bytes": model.file_bytes(),
-            "resident_bytes": model.resident_bytes(),
-            "peak_rss_bytes": peak,
-            "compute": session.compute().name(),
-            "isa": model.isa().name(),
-            "threads": session.threads(),
-            "batch": args.batch,
-            "iterations": args.iterations,
-            "kernel": session.kernel(),
-        });
+    /// The row of this model and mode; `baseline` are the times of the first one.
+    fn record(&self, args: &BenchArgs, baseline: &Samples, peak: Option<u64>) -> Record {
+        let model = self.session.model();
+        let facts = ModelFacts::new(model.config(), model.preprocessing());
+        let mut record = facts.speed_record(args.batch, self.milliseconds.mean());
+        Stored::new(model.manifest()).push(&mut record);
+        record.push_number("min_ms", Some(self.milliseconds.least()), 4);
+        record.push_number("median_ms", Some(self.milliseconds.median()), 4);
+        record.push_number("p90_ms", Some(self.milliseconds.quantile(0.9)), 4);
+        record.push_number("speedup", Some(self.milliseconds.speedup_over(baseline)), 3);
+        record.push("iterations", args.iterations);
+        record.push_number("first_logits_ms", Some(self.first), 3);
+        record.push("file_bytes", model.file_bytes());
+        record.push("resident_bytes", model.resident_bytes());
+        record.push("peak_rss_bytes", json!(peak));
+        results::run_columns(&mut record, &self.session, self.file);
         if args.profile {
-            object["profile"] = self.shares().iter().map(Share::object).collect();
+            record
+                .push_detail("profile", self.shares().iter().map(Share::object).collect::<Value>());
         }
-        object
-    }
-
-    /// The line of output for this model and mode.
-    fn row(&self, args: &BenchArgs) -> String {
-        let session = &self.session;
-        let model = session.model();
-        format!(
-            "{:10.3} {:10.3} {:10.1} {:10.1}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} {}",
-            self.milliseconds.median(),
-            self.milliseconds.least(),
-            self.images_per_second(args.batch),
-            self.first,
-            session.compute().name(),
-            session.threads(),
-            args.batch,
-            model.file_bytes(),
-            model.resident_bytes(),
-            session.kernel(),
-            self.file.display()
-        )
+        record
     }
 
     fn write_profile(&self, output: &Output) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn deit_tiny() -> VitConfig {
+pub(super) fn deit_tiny() -> VitConfig {
     VitConfig {
         architecture: "deit_tiny_patch16_224".to_owned(),
         image_size: [224, 224],

@@ -1,24 +1,31 @@
 //! Comma-separated values after RFC 4180: fields may be quoted, quoted fields may hold commas, line
 //! breaks and doubled quotes; lines end in LF or CRLF. Empty lines and a byte-order mark are skipped.
+//!
+//! Lists of pictures are read with it, tables of results are written and read back.
 
-use super::at_line;
-use crate::error::Error;
+use std::fmt::Write;
 
-/// One record, with the line (from 1) on which it starts.
+use crate::error::{Error, ErrorKind};
+
+/// One record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) line: usize,
-    pub(super) fields: Vec<String>,
+pub struct Record {
+    /// The line on which it starts, counted from 1.
+    pub line: usize,
+    /// Its fields, unquoted.
+    pub fields: Vec<String>,
 }
 
 /// Iterator over the records of a text; ends after the first error.
-pub(super) struct Records<'a> {
+#[derive(Debug)]
+pub struct Records<'a> {
     rest: &'a str,
     line: usize,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    /// The records of `text`.
+    pub fn new(text: &'a str) -> Self {
         Self { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 }
     }
 
@@ -95,5 +102,41 @@ impl Iterator for Records<'_> {
             self.rest = "";
         }
         Some(record)
+    }
+}
+
+/// Adds a line with `fields`; those with commas, quotes or line breaks are quoted.
+pub fn push_record(text: &mut String, fields: impl IntoIterator<Item = impl AsRef<str>>) {
+    for (index, field) in fields.into_iter().enumerate() {
+        let (comma, field) = (if index == 0 { "" } else { "," }, field.as_ref());
+        let written = if field.contains([',', '"', '\n', '\r']) {
+            write!(text, "{comma}\"{}\"", field.replace('"', "\"\""))
+        } else {
+            write!(text, "{comma}{field}")
+        };
+        debug_assert!(written.is_ok(), "a string takes everything");
+    }
+    text.push('\n');
+}
+
+/// A mistake in a line.
+pub(crate) fn at_line(line: usize, message: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Input, format!("line {line}: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Records, push_record};
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let records = [vec!["plain", "", "a,b"], vec!["say \"x\"", "two\nlines", "cr\r"]];
+        let mut text = String::new();
+        for fields in &records {
+            push_record(&mut text, fields);
+        }
+        let read: Vec<Vec<String>> =
+            Records::new(&text).map(|record| record.unwrap().fields).collect();
+        assert_eq!(read, records);
     }
 }
