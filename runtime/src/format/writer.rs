@@ -183,6 +183,9 @@ impl<'a> Plan<'a> {
         let exists = || {
             Error::new(ErrorKind::Io, "the file exists: choose another name, or force overwriting")
         };
+        if !is_replaceable(path) {
+            return Err(Error::new(ErrorKind::Io, "not a regular file: it will not be replaced"));
+        }
         // For an early and clear refusal; the rename below refuses again, without a race.
         if !force && path.symlink_metadata().is_ok() {
             return Err(exists());
@@ -210,6 +213,12 @@ impl<'a> Plan<'a> {
         })?;
         sync_folder(folder).map_err(failed)
     }
+}
+
+/// Whether a rename may put a file in the place of `path`: a device or a pipe would be lost, and nobody means that.
+pub(crate) fn is_replaceable(path: &Path) -> bool {
+    // Follows links, such as /dev/stdout.
+    path.metadata().map_or(true, |found| found.is_file())
 }
 
 /// A new file in `folder` with the permissions of an ordinary one (as the umask has it).
