@@ -100,6 +100,12 @@ impl NewFile {
     }
 }
 
+/// Whether a rename may put a file in the place of `path`: a device or a pipe would be lost, and nobody means that.
+pub fn is_replaceable(path: &Path) -> bool {
+    // Follows links, such as /dev/stdout.
+    path.metadata().map_or(true, |found| found.is_file())
+}
+
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -254,6 +254,21 @@ fn manifests_that_decode_to_much_stay_within_the_overhead() {
         let tensors = manifest(config(), tensors, vec!["n".into(); 1 << 16]);
         within("tensors", &postcard::to_allocvec(&tensors).unwrap());
     }
+    // A million tensors are stated, each of which takes six bytes of the manifest and a hundred in memory; and a tensor that
+    // states a shape of 2^32 dimensions.
+    let sound = manifest(config(), Vec::new(), Vec::new());
+    let before = postcard::to_allocvec(&(&sound.config, &sound.preprocessing)).unwrap();
+    let list = |count: u32, element: &[u8]| {
+        let count = postcard::to_allocvec(&count).unwrap();
+        let mut bytes = [&before[..], &count].concat();
+        while bytes.len() + element.len() <= 1 << 20 {
+            bytes.extend_from_slice(element);
+        }
+        bytes
+    };
+    within("a million tensors", &list(1_000_000, &[0; 6]));
+    within("a million shapes", &list(1_000_000, &[1, b'n', 4, 1, 1, 1, 1, 0, 0, 0, 0]));
+    within("a shape of 2^32", &list(1, &[1, b'n', 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1, 1]));
     // The deepest model with every tensor missing.
     let deepest = VitConfig { depth: 128, layer_scale: true, qk_norm: true, ..config() };
     within("missing", &postcard::to_allocvec(&manifest(deepest, Vec::new(), Vec::new())).unwrap());

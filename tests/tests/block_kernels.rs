@@ -106,7 +106,7 @@ fn the_gpu_chooses_the_same_codes_on_real_layers() {
     let model = import::load(&source.expect("a checkpoint")).expect("a model");
     let images = CalibrationImages::select(
         &shared.join("images/imagenet_compat/calibration.csv"),
-        Selection { count: Some(16), seed: 0 },
+        Selection { count: Some(16), seed: 0, strict: true },
         (&model.preprocessing, model.config.in_channels),
         0,
     );

@@ -1,4 +1,7 @@
 //! The photographs that calibration sees: listed, sampled with a seed, prepared batch by batch.
+//!
+//! A folder of photographs is seldom clean. What cannot be read or decoded is found while they are chosen, is passed over for
+//! the next one, and counted; a folder without such files gives the same choice as if nobody had looked.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,7 @@ pub const BATCH: usize = 16;
 #[derive(Debug, Clone)]
 pub struct CalibrationImages {
     source: Source,
+    unusable: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub struct Selection {
     pub count: Option<usize>,
     /// Seed of the choice and of the order.
     pub seed: u64,
+    /// Whether a file of a folder that can't be used is an error. In a csv, which names its files, it always is.
+    pub strict: bool,
 }
 
 /// Images taken where the user names no number: enough for the widest layers of a small model.
@@ -46,7 +52,8 @@ impl CalibrationImages {
     /// prepared on `threads` threads (0: one per core) when they are needed.
     ///
     /// # Errors
-    /// Fails when nothing can be listed or fewer images than asked for are there.
+    /// Fails when nothing can be listed, when fewer images than asked for (or none) can be used, and in a strict selection
+    /// with the first entry that can't be listed.
     pub fn select(
         source: &Path,
         selection: Selection,
@@ -54,30 +61,55 @@ impl CalibrationImages {
         threads: usize,
     ) -> Result<Self, Error> {
         let mut listing = dataset::list(source)?;
-        if !listing.unreadable.is_empty() {
+        let strict = selection.strict || !source.is_dir();
+        if strict && !listing.unreadable.is_empty() {
             return Err(listing.unreadable.swap_remove(0));
         }
-        let mut paths = listing.into_pictures();
+        let mut unusable: Vec<String> = listing.unreadable.iter().map(Error::to_string).collect();
+        let mut listed = listing.into_pictures();
+        let found = |count: usize, usable: usize, first: Option<&String>| {
+            let first = first.map_or_else(String::new, |first| format!("; not usable: {first}"));
+            let text = format!("{count} calibration images asked for, {usable} found{first}");
+            Error::new(ErrorKind::Input, text).at_path(source)
+        };
         let wanted = match selection.count {
-            Some(count) if count == 0 || count > paths.len() => {
-                return Err(Error::new(
-                    ErrorKind::Input,
-                    format!("{count} calibration images asked for, {} found", paths.len()),
-                )
-                .at_path(source));
+            Some(count) if count == 0 || count > listed.len() => {
+                return Err(found(count, listed.len(), unusable.first()));
             }
             Some(count) => count,
-            None => DEFAULT_COUNT.min(paths.len()),
+            None => DEFAULT_COUNT.min(listed.len()),
         };
-        paths.shuffle(&mut ChaCha8Rng::seed_from_u64(selection.seed));
-        paths.truncate(wanted);
+        listed.shuffle(&mut ChaCha8Rng::seed_from_u64(selection.seed));
         let preprocessor = Box::new(Preprocessor::new(preprocessing, channels)?);
-        Ok(Self { source: Source::Files { paths, preprocessor, threads } })
+        let mut paths = Vec::new();
+        let mut rest = listed.into_iter();
+        if strict {
+            // The first that can't be used will end the work where it is needed.
+            paths.extend(rest.by_ref().take(wanted));
+        }
+        while paths.len() < wanted {
+            let batch: Vec<PathBuf> = rest.by_ref().take(BATCH.min(wanted - paths.len())).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let loaded = preprocessor.load_all(&batch, threads);
+            for (path, loaded) in batch.into_iter().zip(loaded) {
+                match loaded {
+                    Ok(_) => paths.push(path),
+                    Err(error) => unusable.push(error.to_string()),
+                }
+            }
+        }
+        let enough = selection.count.unwrap_or(1);
+        if paths.len() < enough {
+            return Err(found(enough, paths.len(), unusable.first()));
+        }
+        Ok(Self { source: Source::Files { paths, preprocessor, threads }, unusable })
     }
 
     /// Images that are prepared already: C x H x W values each.
     pub fn from_pixels(images: Vec<Vec<f32>>) -> Self {
-        Self { source: Source::Pixels { images } }
+        Self { source: Source::Pixels { images }, unusable: Vec::new() }
     }
 
     /// The images of `range`, in their order.
@@ -93,7 +125,7 @@ impl CalibrationImages {
             },
             Source::Pixels { images } => Source::Pixels { images: images[range].to_vec() },
         };
-        Self { source }
+        Self { source, unusable: Vec::new() }
     }
 
     /// The files of the images; none for images that are prepared already.
@@ -102,6 +134,11 @@ impl CalibrationImages {
             Source::Files { paths, .. } => paths,
             Source::Pixels { .. } => &[],
         }
+    }
+
+    /// Why files that were looked at are not among the images, one line each.
+    pub fn unusable(&self) -> &[String] {
+        &self.unusable
     }
 
     /// Number of images.

@@ -16,7 +16,7 @@ use crate::algorithm::comq::ScaleRule;
 use crate::calibration::CalibrationImages;
 use crate::calibration::images::Selection;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::preparation::{prepare, use_threads};
+use crate::cli::preparation::{prepare, report_unusable, use_threads};
 use crate::compare::results::{Calibration, Comparison, Evaluation, Metric};
 use crate::compare::{Comparer, html, model_file, pictures, record, table};
 use crate::device::{Device, DeviceChoice};
@@ -85,6 +85,9 @@ pub struct CompareArgs {
     /// Seed of the choice of calibration images
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
+    /// Fail at a calibration image that can't be used, instead of taking another one of the folder
+    #[arg(long)]
+    strict: bool,
     /// Folder for compare.csv, compare.json and compare.html; created if it is missing
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -254,12 +257,13 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
     let calibration = match &args.calib {
         Some(source) => Some(CalibrationImages::select(
             source,
-            Selection { count: args.calib_count, seed: args.seed },
+            Selection { count: args.calib_count, seed: args.seed, strict: args.strict },
             (&model.preprocessing, model.config.in_channels),
             args.threads,
         )?),
         None => None,
     };
+    report_unusable(&output, calibration.as_ref());
     let device = if calibration.is_some() { Device::open(args.device)? } else { Device::cpu() };
     let session = SessionOptions {
         threads: args.threads,

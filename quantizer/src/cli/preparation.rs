@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fresnel_kernels::Pool;
 use fresnel_runtime::Error;
-use fresnel_runtime::cli::{Failure, Progress, ReportArgs};
+use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs};
 
 use crate::calibration::{CalibrationImages, Prepared};
 use crate::device::Device;
@@ -26,6 +26,17 @@ pub(super) fn use_threads(threads: usize) -> Result<(), Failure> {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
     Ok(())
+}
+
+/// Says how many files of a calibration folder are left out, and why the first of them.
+pub(super) fn report_unusable(output: &Output, images: Option<&CalibrationImages>) {
+    let unusable = images.map(CalibrationImages::unusable).unwrap_or_default();
+    if let Some(first) = unusable.first() {
+        output.message(format_args!(
+            "{} calibration images can't be used and are left out (--strict makes that an error), first: {first}",
+            unusable.len(),
+        ));
+    }
 }
 
 /// Prepares `images` for calibration, with the tokens' Fisher information if `with_information`, and

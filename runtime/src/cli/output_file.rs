@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{Exit, Failure};
-use crate::new_file::NewFile;
+use crate::new_file::{NewFile, is_replaceable};
 
 /// Refuses an `output` that exists (unless `force`) or that is one of `inputs` (always), before any
-/// work is done for it; also one whose folder takes no new files.
+/// work is done for it; also what is no regular file, such as a device, and one whose folder takes no new files.
 ///
 /// # Errors
 /// A [`Failure`] of [`Exit::Io`] that says which it is.
@@ -17,6 +17,9 @@ pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<(), 
         |text: &str| Err(Failure::new(Exit::Io, "exists", format!("{}: {text}", output.display())));
     if output.is_dir() {
         return refuse("is a directory, expected the name of a file");
+    }
+    if !is_replaceable(output) {
+        return refuse("is not a regular file and will not be replaced");
     }
     let directory = output.parent().filter(|directory| !directory.as_os_str().is_empty());
     if directory.is_some_and(|directory| !directory.is_dir()) {

@@ -13,7 +13,7 @@ use super::manifest::{Encoding, Manifest, Preprocessing, TensorEntry};
 use super::validate::{self, OFFSET, SCALE};
 use crate::error::{Error, ErrorKind};
 use crate::model::config::VitConfig;
-use crate::new_file::NewFile;
+use crate::new_file::{NewFile, is_replaceable};
 
 /// A manifest without its tensor table, which follows from the tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,6 +181,9 @@ impl<'a> Plan<'a> {
         let exists = || {
             Error::new(ErrorKind::Io, "the file exists: choose another name, or force overwriting")
         };
+        if !is_replaceable(path) {
+            return Err(Error::new(ErrorKind::Io, "not a regular file: it will not be replaced"));
+        }
         // For an early and clear refusal; the rename below refuses again, without a race.
         if !force && path.symlink_metadata().is_ok() {
             return Err(exists());

@@ -14,7 +14,7 @@ use fresnel_runtime::format::write;
 use crate::calibration::images::Selection;
 use crate::calibration::{Calibration, CalibrationImages, Prepared};
 use crate::cli::model_args::ModelArgs;
-use crate::cli::preparation::{prepare, use_threads};
+use crate::cli::preparation::{prepare, report_unusable, use_threads};
 use crate::cli::tuning;
 use crate::device::{Device, DeviceChoice};
 use crate::import::{self, FloatModel, Source};
@@ -44,6 +44,9 @@ pub struct QuantizeArgs {
     /// Calibration images: a folder, or a csv with a column `file`
     #[arg(long, value_name = "DIR_OR_CSV")]
     calib: Option<PathBuf>,
+    /// Fail at a calibration image that can't be used, instead of taking another one of the folder
+    #[arg(long)]
+    strict: bool,
     /// Recipe in TOML: settings for those that no flag gives
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -148,7 +151,11 @@ impl QuantizeArgs {
         Ok(match &self.calib {
             Some(source) if recipe.bits.codes().is_some() => Some(CalibrationImages::select(
                 source,
-                Selection { count: settings.calibration.images, seed: recipe.seed },
+                Selection {
+                    count: settings.calibration.images,
+                    seed: recipe.seed,
+                    strict: self.strict,
+                },
                 (&model.preprocessing, model.config.in_channels),
                 self.threads,
             )?),
@@ -219,6 +226,7 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     // A pattern that matches nothing is found before the work.
     recipe.widths(&model.config)?;
     let images = args.images(&settings, &recipe, &model)?;
+    report_unusable(&output, images.as_ref());
     args.check_output(file, &source, images.as_ref())?;
     args.read_labels(&settings, &mut recipe, images.as_ref())?;
     if let Some(mixed) = &mixed {
