@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::image::{Item, Listing};
+use crate::image::{Item, Listing, Preprocessor};
 use crate::model::Model;
 use crate::session::Session;
 
