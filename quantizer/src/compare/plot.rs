@@ -295,7 +295,7 @@ impl Chart {
             }
             svg.push_str(&marker(style, [x, y], RADIUS));
             if !point.label.is_empty() {
-                push_text(svg, "tick", [x + 8.0, y + 14.0], &point.label);
+                push_text(svg, "tick", [x + 10.0, y + 16.0], &point.label);
             }
             svg.push_str("</g>\n");
         }

@@ -146,8 +146,7 @@ fn same(a: &Row, b: &Row) -> bool {
         (Some(a), Some(b)) => a == b,
         _ => true,
     };
-    IDENTITY.iter().all(|name| alike(&name))
-        && files.is_none_or(|(a, b)| file_name(a) == file_name(b))
+    IDENTITY.iter().all(alike) && files.is_none_or(|(a, b)| file_name(a) == file_name(b))
 }
 
 /// For each row, what distinguishes it from the others, with its width and without.

@@ -43,12 +43,14 @@ impl Row {
         self.0.get(name)?.as_str()
     }
 
-    /// The value of this name as it is printed; nothing for null.
+    /// The value of this name as it is printed, whole numbers without decimals; nothing for null.
     pub fn shown(&self, name: &str) -> Option<String> {
         match self.0.get(name)? {
             Value::Null => None,
             Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
+            other => {
+                Some(other.as_f64().map_or_else(|| other.to_string(), |number| number.to_string()))
+            }
         }
     }
 
