@@ -26,6 +26,8 @@ use std::str::FromStr;
 
 use half::f16;
 
+use crate::matmul::for_lanes;
+use crate::ops::{PowerLine, ScoreRow, exponentials};
 use crate::{Arithmetic, IsaError, Width};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{Dotprod, I8mm, Neon};
@@ -287,6 +289,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         for (out, &value) in out.iter_mut().zip(values) {
             *out = value.to_f32();
         }
+    }
+
+    /// [`exponentials`] of a row of scores in panels of this instruction set.
+    #[inline(always)]
+    fn exponentials(self, row: &ScoreRow<'_>, line: PowerLine, codes: &mut [i8]) -> i32 {
+        for_lanes!(Self, LANES => exponentials::<Self, LANES>(row, line, codes))
     }
 
     /// [`panel::expand_f32`](crate::pack::panel::expand_f32) for the lanes of this instruction set.

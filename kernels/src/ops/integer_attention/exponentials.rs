@@ -1,0 +1,131 @@
+//! Rows of integer scores to probabilities of 8 bit, in 16-bit arithmetic.
+//!
+//! An exponent, `score - maximum` in powers of two, is a fixed-point number of 16 bits, in steps of `1 / UNITS`: a probability
+//! is an integer of 8 bits, to which a 2^-12 more or less is nothing, and 16 bits are twice the lanes of a float. Its fraction
+//! goes through a polynomial, its integer shifts the result. Every step is an operation that vector instructions have, with
+//! the same result on all of them.
+
+use crate::arch::Simd;
+use crate::ops::math::mul_add;
+
+/// Steps of a power of two in an exponent.
+pub(crate) const UNITS: f32 = 2048.0;
+
+/// Binary digits of [`UNITS`].
+pub(crate) const FRACTION_BITS: u32 = 11;
+
+/// `2^-x` on 0..=1 is `POLYNOMIAL[0] - x (POLYNOMIAL[1] - x POLYNOMIAL[2])` in steps of 2^-8 of a code, relative error 1.8e-3: less than
+/// half a step of the largest probability. The first is 255 codes.
+pub(crate) const POLYNOMIAL: [u16; 3] = [65_280, 43_544, 11_016];
+
+/// Added to a probability before it is cut off, in steps of 2^-7, by token: numbers evenly spread over a step, in the order of
+/// their reversed bits, so that neighbours differ. What is below half a step of the largest would all vanish otherwise, which
+/// is most of a row where attention is sharp; so one token in so many keeps a step, and sums over tokens stay right.
+pub(crate) const DITHER: [u16; DITHERED] = {
+    let mut dither = [0; DITHERED];
+    let mut token = 0;
+    while token < DITHERED {
+        let reversed = (token as u32).reverse_bits() >> (u32::BITS - DITHERED.trailing_zeros());
+        dither[token] = (reversed as u16 * 2 + 1) * (ONE / (2 * DITHERED as u16));
+        token += 1;
+    }
+    dither
+};
+
+/// Tokens after which [`DITHER`] repeats.
+pub(crate) const DITHERED: usize = 32;
+
+/// A step of a probability.
+const ONE: u16 = 1 << 7;
+
+/// Codes of a row are written in multiples of this.
+pub(crate) const CODE_STEP: usize = 64;
+
+/// The scores of one query, as sums of products lie.
+pub(crate) struct ScoreRow<'a> {
+    /// From the first lane of the first panel.
+    pub(crate) sums: &'a [i32],
+    /// Sums from one panel of keys to the next.
+    pub(crate) stride: usize,
+    /// Keys.
+    pub(crate) tokens: usize,
+}
+
+impl ScoreRow<'_> {
+    /// The scores of each panel of keys; anything in lanes without a key.
+    #[inline(always)]
+    pub(crate) fn panels<const LANES: usize>(&self) -> impl Iterator<Item = &[i32; LANES]> {
+        self.sums.chunks(self.stride).filter_map(|panel| panel.first_chunk::<LANES>())
+    }
+}
+
+/// What makes exponents of scores: `score * factor + offset`, 0 for the largest.
+#[derive(Clone, Copy)]
+pub(crate) struct PowerLine {
+    pub(crate) factor: f32,
+    pub(crate) offset: f32,
+}
+
+impl PowerLine {
+    /// Of a row whose scores are in steps of `factor`.
+    #[inline(always)]
+    pub(super) fn of_row<const LANES: usize>(row: &ScoreRow<'_>, factor: f32) -> PowerLine {
+        let mut largest = [i32::MIN; LANES];
+        let mut left = row.tokens;
+        for scores in row.panels::<LANES>() {
+            if left >= LANES {
+                for lane in 0..LANES {
+                    largest[lane] = largest[lane].max(scores[lane]);
+                }
+            } else {
+                for (largest, &score) in largest.iter_mut().zip(scores).take(left) {
+                    *largest = (*largest).max(score);
+                }
+            }
+            left = left.saturating_sub(LANES);
+        }
+        let largest = largest.into_iter().fold(i32::MIN, i32::max);
+        PowerLine { factor, offset: -(largest as f32 * factor) }
+    }
+}
+
+/// Writes the probabilities of a row, 128 lower, and zeros up to a multiple of [`CODE_STEP`]; returns their sum without the
+/// `- 128`.
+#[inline(always)]
+pub(crate) fn exponentials<S: Simd, const LANES: usize>(
+    row: &ScoreRow<'_>,
+    line: PowerLine,
+    codes: &mut [i8],
+) -> i32 {
+    let (chunks, _) = codes.as_chunks_mut::<LANES>();
+    let (dither, _) = DITHER.as_chunks::<LANES>();
+    for ((codes, scores), dither) in
+        chunks.iter_mut().zip(row.panels::<LANES>()).zip(dither.iter().cycle())
+    {
+        for lane in 0..LANES {
+            let exponent = mul_add::<S>(scores[lane] as f32, line.factor, line.offset) as i32;
+            let exponent = exponent.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+            codes[lane] = (probability(exponent, dither[lane]) ^ 0x80) as i8;
+        }
+    }
+    codes[row.tokens..].fill(0);
+    let sum: i32 = codes[..row.tokens].iter().map(|&code| i32::from(code)).sum();
+    sum + 128 * row.tokens as i32
+}
+
+/// `round(255 * 2^(exponent / UNITS) + dither)`, exponents above 0 taken as 0.
+#[inline(always)]
+fn probability(exponent: i16, dither: u16) -> u8 {
+    // One more than the exponent without its sign, so that what is shifted fits in 15 bits.
+    let places = (1_i16 << FRACTION_BITS).saturating_sub(exponent).max(1 << FRACTION_BITS) as u16;
+    let fraction = places << (u16::BITS - FRACTION_BITS);
+    let [constant, linear, square] = POLYNOMIAL;
+    let power = constant - upper_half(fraction, linear - upper_half(fraction, square));
+    (((power >> (places >> FRACTION_BITS)) + dither) >> ONE.trailing_zeros()) as u8
+}
+
+/// The upper 16 bits of a product.
+#[inline(always)]
+fn upper_half(a: u16, b: u16) -> u16 {
+    ((u32::from(a) * u32::from(b)) >> 16) as u16
+}
