@@ -27,7 +27,7 @@ use std::str::FromStr;
 use half::f16;
 
 use crate::matmul::for_lanes;
-use crate::ops::{PowerLine, ScoreRow, exponentials};
+use crate::ops::exponentials::{self, ScoreRow};
 use crate::{Arithmetic, IsaError, Width};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{Dotprod, I8mm, Neon};
@@ -291,10 +291,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// [`exponentials`] of a row of scores in panels of this instruction set.
+    /// [`exponentials`](exponentials::exponentials) of a row of scores in panels of this instruction set.
     #[inline(always)]
-    fn exponentials(self, row: &ScoreRow<'_>, line: PowerLine, codes: &mut [i8]) -> i32 {
-        for_lanes!(Self, LANES => exponentials::<Self, LANES>(row, line, codes))
+    fn exponentials(self, row: &ScoreRow<'_>, factor: f32, codes: &mut [i8]) -> i32 {
+        for_lanes!(Self, LANES => exponentials::exponentials::<Self, LANES>(row, factor, codes))
     }
 
     /// [`panel::expand_f32`](crate::pack::panel::expand_f32) for the lanes of this instruction set.

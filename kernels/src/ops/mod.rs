@@ -19,7 +19,7 @@ mod transpose;
 pub use attention::attention;
 pub use gelu::gelu;
 pub use half::round_to_half;
-pub(crate) use integer_attention::exponentials::{PowerLine, ScoreRow, exponentials};
+pub(crate) use integer_attention::exponentials;
 pub use integer_attention::{INTEGER_ATTENTION_LIMIT, integer_attention};
 pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;

@@ -7,8 +7,10 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
+use super::exponentials::exponentials_512;
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
+use crate::ops::exponentials::ScoreRow;
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -59,6 +61,12 @@ impl Simd for Avx512Vnni {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn exponentials(self, row: &ScoreRow<'_>, factor: f32, codes: &mut [i8]) -> i32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f, bw, vl and vnni.
+        unsafe { exponentials_512(row, factor, codes) }
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

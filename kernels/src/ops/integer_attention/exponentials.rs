@@ -5,7 +5,7 @@
 //! goes through a polynomial, its integer shifts the result. Every step is an operation that vector instructions have, with
 //! the same result on all of them.
 
-use crate::arch::Simd;
+use crate::arch::{Simd, one_at_a_time};
 use crate::ops::math::mul_add;
 
 /// Steps of a power of two in an exponent.
@@ -26,7 +26,7 @@ pub(crate) const DITHER: [u16; DITHERED] = {
     let mut token = 0;
     while token < DITHERED {
         let reversed = (token as u32).reverse_bits() >> (u32::BITS - DITHERED.trailing_zeros());
-        dither[token] = (reversed as u16 * 2 + 1) * (ONE / (2 * DITHERED as u16));
+        dither[token] = (reversed as u16 * 2 + 1) * ((1 << ONE_BITS) / (2 * DITHERED as u16));
         token += 1;
     }
     dither
@@ -35,8 +35,8 @@ pub(crate) const DITHER: [u16; DITHERED] = {
 /// Tokens after which [`DITHER`] repeats.
 pub(crate) const DITHERED: usize = 32;
 
-/// A step of a probability.
-const ONE: u16 = 1 << 7;
+/// Binary digits of a probability below its steps.
+pub(crate) const ONE_BITS: u32 = 7;
 
 /// Codes of a row are written in multiples of this.
 pub(crate) const CODE_STEP: usize = 64;
@@ -69,39 +69,42 @@ pub(crate) struct PowerLine {
 impl PowerLine {
     /// Of a row whose scores are in steps of `factor`.
     #[inline(always)]
-    pub(super) fn of_row<const LANES: usize>(row: &ScoreRow<'_>, factor: f32) -> PowerLine {
-        let mut largest = [i32::MIN; LANES];
-        let mut left = row.tokens;
-        for scores in row.panels::<LANES>() {
-            if left >= LANES {
-                for lane in 0..LANES {
-                    largest[lane] = largest[lane].max(scores[lane]);
-                }
-            } else {
-                for (largest, &score) in largest.iter_mut().zip(scores).take(left) {
-                    *largest = (*largest).max(score);
-                }
-            }
-            left = left.saturating_sub(LANES);
-        }
-        let largest = largest.into_iter().fold(i32::MIN, i32::max);
+    pub(crate) fn new(factor: f32, largest: i32) -> PowerLine {
         PowerLine { factor, offset: -(largest as f32 * factor) }
     }
 }
 
-/// Writes the probabilities of a row, 128 lower, and zeros up to a multiple of [`CODE_STEP`]; returns their sum without the
+/// The largest score of a row.
+#[inline(always)]
+fn largest<const LANES: usize>(row: &ScoreRow<'_>) -> i32 {
+    let whole = row.tokens / LANES;
+    let mut largest = [i32::MIN; LANES];
+    for scores in row.panels::<LANES>().take(whole) {
+        one_at_a_time();
+        for lane in 0..LANES {
+            largest[lane] = largest[lane].max(scores[lane]);
+        }
+    }
+    let rest = row.panels::<LANES>().nth(whole).into_iter().flatten();
+    let rest = rest.take(row.tokens % LANES).copied();
+    rest.chain(largest).fold(i32::MIN, i32::max)
+}
+
+/// Writes the probabilities of a row whose scores are in steps of `factor`, 128 lower, and zeros up to a multiple of [`CODE_STEP`]; returns their sum without the
 /// `- 128`.
 #[inline(always)]
 pub(crate) fn exponentials<S: Simd, const LANES: usize>(
     row: &ScoreRow<'_>,
-    line: PowerLine,
+    factor: f32,
     codes: &mut [i8],
 ) -> i32 {
+    let line = PowerLine::new(factor, largest::<LANES>(row));
     let (chunks, _) = codes.as_chunks_mut::<LANES>();
     let (dither, _) = DITHER.as_chunks::<LANES>();
     for ((codes, scores), dither) in
         chunks.iter_mut().zip(row.panels::<LANES>()).zip(dither.iter().cycle())
     {
+        one_at_a_time();
         for lane in 0..LANES {
             let exponent = mul_add::<S>(scores[lane] as f32, line.factor, line.offset) as i32;
             let exponent = exponent.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
@@ -121,7 +124,7 @@ fn probability(exponent: i16, dither: u16) -> u8 {
     let fraction = places << (u16::BITS - FRACTION_BITS);
     let [constant, linear, square] = POLYNOMIAL;
     let power = constant - upper_half(fraction, linear - upper_half(fraction, square));
-    (((power >> (places >> FRACTION_BITS)) + dither) >> ONE.trailing_zeros()) as u8
+    (((power >> (places >> FRACTION_BITS)) + dither) >> ONE_BITS) as u8
 }
 
 /// The upper 16 bits of a product.

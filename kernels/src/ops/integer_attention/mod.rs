@@ -24,7 +24,7 @@ use crate::arch::{LeftBlock, Simd, Vectorized, dispatch, one_at_a_time};
 use crate::matmul::for_lanes;
 use crate::memory::{Buffer, Slot};
 use crate::{Pool, Width};
-use exponentials::{CODE_STEP, PowerLine, ScoreRow, UNITS};
+use exponentials::{CODE_STEP, ScoreRow, UNITS};
 
 /// Most tokens, and most features of a head: no 32-bit sum overflows.
 pub const INTEGER_ATTENTION_LIMIT: usize = 1 << 16;
@@ -129,8 +129,7 @@ impl Head<'_, f16> {
             let probabilities = &mut probabilities[..rows * probability_words];
             for (query, &scale) in scales.iter().enumerate() {
                 let row = ScoreRow { sums: &scores[query * LANES..], stride, tokens };
-                let line = PowerLine::of_row::<LANES>(&row, scale * units);
-                totals[query] = simd.exponentials(&row, line, codes);
+                totals[query] = simd.exponentials(&row, scale * units, codes);
                 let tile = query / S::INT8_ROWS * S::INT8_ROWS;
                 let tile_rows = S::INT8_ROWS.min(rows - tile);
                 let packed = &mut probabilities[tile * probability_words..]
