@@ -293,8 +293,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// [`exponentials`](exponentials::exponentials) of a row of scores in panels of this instruction set.
     #[inline(always)]
-    fn exponentials(self, row: &ScoreRow<'_>, factor: f32, codes: &mut [i8]) -> i32 {
-        for_lanes!(Self, LANES => exponentials::exponentials::<Self, LANES>(row, factor, codes))
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
+        for_lanes!(Self, LANES => exponentials::exponentials::<Self, LANES>(row, codes))
     }
 
     /// [`panel::expand_f32`](crate::pack::panel::expand_f32) for the lanes of this instruction set.

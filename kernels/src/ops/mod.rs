@@ -25,7 +25,7 @@ pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;
 pub(crate) use math::round;
 pub(crate) use reduce::{
-    Extremes, largest_magnitude, maximum, sum, sum_map,
+    Extremes, maximum, sum, sum_map,
 };
 pub use softmax::softmax_rows;
 pub(crate) use transpose::transpose_row;

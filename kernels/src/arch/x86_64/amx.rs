@@ -127,8 +127,8 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
-    fn exponentials(self, row: &ScoreRow<'_>, factor: f32, codes: &mut [i8]) -> i32 {
-        self.0.exponentials(row, factor, codes)
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
+        self.0.exponentials(row, codes)
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

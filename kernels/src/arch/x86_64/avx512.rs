@@ -64,9 +64,9 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn exponentials(self, row: &ScoreRow<'_>, factor: f32, codes: &mut [i8]) -> i32 {
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
         // SAFETY: the token `self` exists only where `detect` found avx512 f, bw, vl and vnni.
-        unsafe { exponentials_512(row, factor, codes) }
+        unsafe { exponentials_512::<Self>(row, codes) }
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

@@ -54,9 +54,9 @@ impl Simd for AvxVnni {
     }
 
     #[inline(always)]
-    fn exponentials(self, row: &ScoreRow<'_>, factor: f32, codes: &mut [i8]) -> i32 {
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
         // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
-        unsafe { exponentials_256(row, factor, codes) }
+        unsafe { exponentials_256::<Self>(row, codes) }
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

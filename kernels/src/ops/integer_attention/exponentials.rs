@@ -1,22 +1,25 @@
 //! Rows of integer scores to probabilities of 8 bit, in 16-bit arithmetic.
 //!
-//! An exponent, `score - maximum` in powers of two, is a fixed-point number of 16 bits, in steps of `1 / UNITS`: a probability
-//! is an integer of 8 bits, to which a 2^-12 more or less is nothing, and 16 bits are twice the lanes of a float. Its fraction
+//! An exponent, `maximum - score` in powers of two, is a fixed-point number of 16 bits, in steps of `1 / UNITS`: a probability
+//! is an integer of 8 bits, to which a relative error of 2^-12 is nothing, and 16 bits are twice the lanes of a float. Its fraction
 //! goes through a polynomial, its integer shifts the result. Every step is an operation that vector instructions have, with
 //! the same result on all of them.
 
 use crate::arch::{Simd, one_at_a_time};
 use crate::ops::math::mul_add;
 
-/// Steps of a power of two in an exponent.
-pub(crate) const UNITS: f32 = 2048.0;
-
-/// Binary digits of [`UNITS`].
+/// Binary digits of an exponent after the point.
 pub(crate) const FRACTION_BITS: u32 = 11;
+
+/// Steps of an exponent in a power of two.
+pub(super) const UNITS: f32 = (1 << FRACTION_BITS) as f32;
 
 /// `2^-x` on 0..=1 is `POLYNOMIAL[0] - x (POLYNOMIAL[1] - x POLYNOMIAL[2])` in steps of 2^-8 of a code, relative error 1.8e-3: less than
 /// half a step of the largest probability. The first is 255 codes.
 pub(crate) const POLYNOMIAL: [u16; 3] = [65_280, 43_544, 11_016];
+
+/// Binary digits of a probability below its steps.
+pub(crate) const ONE_BITS: u32 = 7;
 
 /// Added to a probability before it is cut off, in steps of 2^-7, by token: numbers evenly spread over a step, in the order of
 /// their reversed bits, so that neighbours differ. What is below half a step of the largest would all vanish otherwise, which
@@ -35,20 +38,19 @@ pub(crate) const DITHER: [u16; DITHERED] = {
 /// Tokens after which [`DITHER`] repeats.
 pub(crate) const DITHERED: usize = 32;
 
-/// Binary digits of a probability below its steps.
-pub(crate) const ONE_BITS: u32 = 7;
-
 /// Codes of a row are written in multiples of this.
-pub(crate) const CODE_STEP: usize = 64;
+pub(super) const CODE_STEP: usize = 64;
 
 /// The scores of one query, as sums of products lie.
 pub(crate) struct ScoreRow<'a> {
     /// From the first lane of the first panel.
-    pub(crate) sums: &'a [i32],
+    pub(super) sums: &'a [i32],
     /// Sums from one panel of keys to the next.
-    pub(crate) stride: usize,
+    pub(super) stride: usize,
     /// Keys.
     pub(crate) tokens: usize,
+    /// A step of the scores in steps of an exponent, at most [`most_factor`].
+    pub(super) factor: f32,
 }
 
 impl ScoreRow<'_> {
@@ -57,26 +59,57 @@ impl ScoreRow<'_> {
     pub(crate) fn panels<const LANES: usize>(&self) -> impl Iterator<Item = &[i32; LANES]> {
         self.sums.chunks(self.stride).filter_map(|panel| panel.first_chunk::<LANES>())
     }
+
+    /// What makes exponents of scores, given the largest.
+    #[inline(always)]
+    pub(crate) fn line<S: Simd>(&self, largest: i32) -> ExponentLine {
+        let offset = mul_add::<S>(largest as f32, self.factor, UNITS);
+        ExponentLine { factor: -self.factor, offset: offset.next_up() }
+    }
 }
 
-/// What makes exponents of scores: `score * factor + offset`, 0 for the largest.
+/// Largest factor of a row: with it exponents fit in 32 bits, and a step of a score, far below what was rounded off queries and
+/// keys, is more than half a power of two for heads of up to 32 features, and above, for scores in the thousands.
+#[inline(always)]
+pub(super) fn most_factor(dim: usize) -> f32 {
+    (1 << 15) as f32 / dim as f32
+}
+
+/// An exponent is `score * factor + offset`. It is one more than it should be, [`UNITS`] for the largest score and never less,
+/// so that what is shifted by it fits in 15 bits.
 #[derive(Clone, Copy)]
-pub(crate) struct PowerLine {
+pub(crate) struct ExponentLine {
     pub(crate) factor: f32,
     pub(crate) offset: f32,
 }
 
-impl PowerLine {
-    /// Of a row whose scores are in steps of `factor`.
-    #[inline(always)]
-    pub(crate) fn new(factor: f32, largest: i32) -> PowerLine {
-        PowerLine { factor, offset: -(largest as f32 * factor) }
+/// Writes the probabilities of a row, 128 lower, and anything up to a multiple of [`CODE_STEP`]; returns their sum without the
+/// `- 128`.
+#[inline(always)]
+pub(crate) fn exponentials<S: Simd, const LANES: usize>(
+    row: &ScoreRow<'_>,
+    codes: &mut [i8],
+) -> i32 {
+    let line = row.line::<S>(largest::<LANES>(row));
+    let (chunks, _) = codes.as_chunks_mut::<LANES>();
+    let (dither, _) = DITHER.as_chunks::<LANES>();
+    for ((codes, scores), dither) in
+        chunks.iter_mut().zip(row.panels::<LANES>()).zip(dither.iter().cycle())
+    {
+        one_at_a_time();
+        for lane in 0..LANES {
+            let exponent = mul_add::<S>(scores[lane] as f32, line.factor, line.offset) as i32;
+            let exponent = exponent.clamp(0, i16::MAX.into()) as u16;
+            codes[lane] = (probability(exponent, dither[lane]) ^ 0x80) as i8;
+        }
     }
+    let sum: i32 = codes[..row.tokens].iter().map(|&code| i32::from(code)).sum();
+    sum + 128 * row.tokens as i32
 }
 
 /// The largest score of a row.
 #[inline(always)]
-fn largest<const LANES: usize>(row: &ScoreRow<'_>) -> i32 {
+pub(crate) fn largest<const LANES: usize>(row: &ScoreRow<'_>) -> i32 {
     let whole = row.tokens / LANES;
     let mut largest = [i32::MIN; LANES];
     for scores in row.panels::<LANES>().take(whole) {
@@ -90,41 +123,13 @@ fn largest<const LANES: usize>(row: &ScoreRow<'_>) -> i32 {
     rest.chain(largest).fold(i32::MIN, i32::max)
 }
 
-/// Writes the probabilities of a row whose scores are in steps of `factor`, 128 lower, and zeros up to a multiple of [`CODE_STEP`]; returns their sum without the
-/// `- 128`.
+/// `255 * 2^(1 - exponent / UNITS) + dither`, cut off.
 #[inline(always)]
-pub(crate) fn exponentials<S: Simd, const LANES: usize>(
-    row: &ScoreRow<'_>,
-    factor: f32,
-    codes: &mut [i8],
-) -> i32 {
-    let line = PowerLine::new(factor, largest::<LANES>(row));
-    let (chunks, _) = codes.as_chunks_mut::<LANES>();
-    let (dither, _) = DITHER.as_chunks::<LANES>();
-    for ((codes, scores), dither) in
-        chunks.iter_mut().zip(row.panels::<LANES>()).zip(dither.iter().cycle())
-    {
-        one_at_a_time();
-        for lane in 0..LANES {
-            let exponent = mul_add::<S>(scores[lane] as f32, line.factor, line.offset) as i32;
-            let exponent = exponent.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-            codes[lane] = (probability(exponent, dither[lane]) ^ 0x80) as i8;
-        }
-    }
-    codes[row.tokens..].fill(0);
-    let sum: i32 = codes[..row.tokens].iter().map(|&code| i32::from(code)).sum();
-    sum + 128 * row.tokens as i32
-}
-
-/// `round(255 * 2^(exponent / UNITS) + dither)`, exponents above 0 taken as 0.
-#[inline(always)]
-fn probability(exponent: i16, dither: u16) -> u8 {
-    // One more than the exponent without its sign, so that what is shifted fits in 15 bits.
-    let places = (1_i16 << FRACTION_BITS).saturating_sub(exponent).max(1 << FRACTION_BITS) as u16;
-    let fraction = places << (u16::BITS - FRACTION_BITS);
+fn probability(exponent: u16, dither: u16) -> u8 {
+    let fraction = exponent << (u16::BITS - FRACTION_BITS);
     let [constant, linear, square] = POLYNOMIAL;
     let power = constant - upper_half(fraction, linear - upper_half(fraction, square));
-    (((power >> (places >> FRACTION_BITS)) + dither) >> ONE_BITS) as u8
+    (((power >> (exponent >> FRACTION_BITS)) + dither) >> ONE_BITS) as u8
 }
 
 /// The upper 16 bits of a product.

@@ -24,7 +24,7 @@ use crate::arch::{LeftBlock, Simd, Vectorized, dispatch, one_at_a_time};
 use crate::matmul::for_lanes;
 use crate::memory::{Buffer, Slot};
 use crate::{Pool, Width};
-use exponentials::{CODE_STEP, ScoreRow, UNITS};
+use exponentials::{CODE_STEP, ScoreRow, UNITS, most_factor};
 
 /// Most tokens, and most features of a head: no 32-bit sum overflows.
 pub const INTEGER_ATTENTION_LIMIT: usize = 1 << 16;
@@ -78,25 +78,25 @@ impl Head<'_, f16> {
         let mut keys = Buffer::take(Slot::Keys);
         let keys = keys.get::<u32>(key_panels * key_words);
         let mut key_scales = Buffer::take(Slot::KeyScales);
-        let key_scales = key_scales.get::<f32>(dim);
+        let (key_scales, _) = key_scales.get::<f32>(value_panels * LANES).as_chunks_mut::<LANES>();
         self.pack_keys::<S, LANES>(simd, keys, key_scales);
 
         let mut queries = Buffer::take(Slot::Queries);
         let queries = queries.get::<u32>(tokens.next_multiple_of(S::ROW_STEP) * query_words);
         let mut query_scales = Buffer::take(Slot::QueryScales);
         let query_scales = query_scales.get::<f32>(tokens);
-        self.pack_queries(simd, key_scales, queries, query_scales);
+        self.pack_queries::<S, LANES>(simd, key_scales, queries, query_scales);
 
         let value_words = int8_words::<S>(tokens) * S::int8_words(Width::Eight) * LANES;
         let mut values = Buffer::take(Slot::Values);
         let values = values.get::<u32>(value_panels * value_words);
         let mut value_scales = Buffer::take(Slot::ValueScales);
         let value_scales = value_scales.get::<f32>(value_panels * LANES);
+        let (value_scales, _) = value_scales.as_chunks_mut::<LANES>();
         let mut value_sums = Buffer::take(Slot::ValueSums);
         let value_sums = value_sums.get::<i32>(value_panels * LANES);
+        let (value_sums, _) = value_sums.as_chunks_mut::<LANES>();
         self.pack_values::<S, LANES>(simd, values, value_scales, value_sums);
-        let (value_scales, _) = value_scales.as_chunks::<LANES>();
-        let (value_sums, _) = value_sums.as_chunks::<LANES>();
 
         let most_rows =
             QUERY_ROWS.next_multiple_of(S::INT8_ROWS).min(tokens.next_multiple_of(S::INT8_ROWS));
@@ -111,6 +111,7 @@ impl Head<'_, f16> {
         let totals = totals.get::<i32>(most_rows);
         let mut sums = Buffer::take(Slot::Sums);
         let sums = sums.get::<i32>(most_rows * LANES);
+        let most_factor = most_factor(dim);
         let units = UNITS * std::f32::consts::LOG2_E / (dim as f32).sqrt();
 
         simd.begin_tiles();
@@ -128,8 +129,11 @@ impl Head<'_, f16> {
             let scales = &query_scales[first..first + queried];
             let probabilities = &mut probabilities[..rows * probability_words];
             for (query, &scale) in scales.iter().enumerate() {
-                let row = ScoreRow { sums: &scores[query * LANES..], stride, tokens };
-                totals[query] = simd.exponentials(&row, scale * units, codes);
+                let factor = (scale * units).min(most_factor);
+                let row = ScoreRow { sums: &scores[query * LANES..], stride, tokens, factor };
+                totals[query] = simd.exponentials(&row, codes);
+                // Lanes without a key have no part in the sums of values.
+                codes[tokens..].fill(0);
                 let tile = query / S::INT8_ROWS * S::INT8_ROWS;
                 let tile_rows = S::INT8_ROWS.min(rows - tile);
                 let packed = &mut probabilities[tile * probability_words..]

@@ -8,33 +8,34 @@ use crate::activations::{LEAST_SCALE, int8_words, spread};
 use crate::arch::{Simd, one_at_a_time};
 use crate::memory::{Buffer, Slot};
 use crate::ops::attention::Head;
-use crate::ops::largest_magnitude;
 use crate::ops::math::round;
 
-/// Four signed bytes, stored above the middle, differ from themselves in these bits.
-const ABOVE_MIDDLE: u32 = 0x8080_8080;
+/// The bits of a float without its sign, which order as magnitudes do, NaN above all.
+const MAGNITUDE: u32 = 0x7fff_ffff;
 
-/// The bits of a number of half precision without its sign, which order as magnitudes do, NaN above all.
-const MAGNITUDE: u16 = 0x7fff;
+/// The same of half precision.
+const HALF_MAGNITUDE: u16 = 0x7fff;
 
 impl Head<'_, f16> {
     /// Multiplies the queries with the scales of the keys, rounds them and packs them as a left operand; writes the scale of
     /// each.
     #[inline(always)]
-    pub(super) fn pack_queries<S: Simd>(
+    pub(super) fn pack_queries<S: Simd, const LANES: usize>(
         &self,
         simd: S,
-        key_scales: &[f32],
+        key_scales: &[[f32; LANES]],
         words: &mut [u32],
         scales: &mut [f32],
     ) {
         let dim = self.tile.columns;
+        let padded = key_scales.len() * LANES;
         let per_row = int8_words::<S>(dim);
         let mut codes = Buffer::take(Slot::RowCodes);
-        let codes = codes.get::<i8>(4 * per_row);
-        codes[dim..].fill(0);
+        let codes = codes.get::<i8>(padded.max(4 * per_row));
+        codes.fill(0);
         let mut query = Buffer::take(Slot::Rows);
-        let query = query.get::<f32>(dim);
+        let query = query.get::<f32>(padded);
+        query[dim..].fill(0.0);
         let tiles = words.chunks_mut(S::INT8_ROWS * per_row);
         for (tile, (packed, scales)) in tiles.zip(scales.chunks_mut(S::INT8_ROWS)).enumerate() {
             let rows = packed.len() / per_row;
@@ -42,21 +43,28 @@ impl Head<'_, f16> {
             for (index, scale) in scales.iter_mut().enumerate() {
                 let token = tile * S::INT8_ROWS + index;
                 simd.widen(&self.queries[token * self.stride..][..dim], query);
-                for (value, key_scale) in query.iter_mut().zip(key_scales) {
-                    *value *= key_scale;
+                let (query, _) = query.as_chunks_mut::<LANES>();
+                let mut largest = [0; LANES];
+                for (query, scales) in query.iter_mut().zip(key_scales) {
+                    one_at_a_time();
+                    for lane in 0..LANES {
+                        query[lane] *= scales[lane];
+                        largest[lane] = largest[lane].max(query[lane].to_bits() & MAGNITUDE);
+                    }
                 }
-                let (step, inverse) = grid(largest_magnitude(query));
+                let largest = largest.into_iter().fold(0, u32::max);
+                let (step, inverse) = grid(f32::from_bits(largest));
                 *scale = step;
-                for (code, &value) in codes.iter_mut().zip(&*query) {
+                for (code, &value) in codes.iter_mut().zip(query.as_flattened()) {
                     *code = round(value * inverse) as i8;
                 }
-                spread(codes, rows, index, S::INT8_STEP, packed);
+                spread(&codes[..4 * per_row], rows, index, S::INT8_STEP, packed);
             }
         }
     }
 
     /// Rounds the keys and packs them as the right operand of scores, one token per lane; writes the scale of each feature,
-    /// zero where all are.
+    /// zero where all are, and beyond the last.
     ///
     /// Lanes without a token hold anything.
     #[inline(always)]
@@ -64,33 +72,26 @@ impl Head<'_, f16> {
         &self,
         simd: S,
         keys: &mut [u32],
-        scales: &mut [f32],
+        scales: &mut [[f32; LANES]],
     ) {
         let (tokens, dim) = (self.tile.rows, self.tile.columns);
+        let padded = scales.len() * LANES;
         let mut inverses = Buffer::take(Slot::KeyInverses);
-        let inverses = inverses.get::<f32>(dim);
-        let mut largest = Buffer::take(Slot::RowCodes);
-        let largest = largest.get::<u16>(dim);
-        largest.fill(0);
-        for token in 0..tokens {
-            let key = &self.keys[token * self.stride..][..dim];
-            for (largest, value) in largest.iter_mut().zip(key) {
-                *largest = (*largest).max(value.to_bits() & MAGNITUDE);
+        let (inverses, _) = inverses.get::<f32>(padded).as_chunks_mut::<LANES>();
+        for (chunk, (scales, inverses)) in scales.iter_mut().zip(&mut *inverses).enumerate() {
+            let source = &self.keys[chunk * LANES..];
+            let largest: [f32; LANES] = largest_magnitudes(source, self.stride, tokens);
+            for lane in 0..LANES {
+                let there = largest[lane] != 0.0 && chunk * LANES + lane < dim;
+                (scales[lane], inverses[lane]) =
+                    if there { grid(largest[lane]) } else { (0.0, 0.0) };
             }
         }
-        let finite = scales.iter_mut().zip(inverses.iter_mut());
-        for ((scale, inverse), &largest) in finite.zip(&*largest) {
-            (*scale, *inverse) = if largest == 0 {
-                (0.0, 0.0)
-            } else {
-                grid(f16::from_bits(largest).to_f32())
-            };
-        }
         let mut codes = Buffer::take(Slot::RowCodes);
-        let codes = codes.get::<i8>(dim.next_multiple_of(4));
-        codes[dim..].fill(0);
+        let codes = codes.get::<i8>(padded);
         let mut key = Buffer::take(Slot::Rows);
-        let key = key.get::<f32>(dim);
+        let key = key.get::<f32>(padded);
+        key[dim..].fill(0.0);
         let mut stored = Buffer::take(Slot::Right);
         let count = dim.div_ceil(4) * LANES;
         let per_panel = int8_words::<S>(dim) * S::int8_words(Width::Eight) * LANES;
@@ -100,12 +101,13 @@ impl Head<'_, f16> {
             for lane in 0..LANES.min(tokens - first) {
                 let token = first + lane;
                 simd.widen(&self.keys[token * self.stride..][..dim], key);
-                for ((code, &value), &inverse) in codes.iter_mut().zip(&*key).zip(&*inverses) {
-                    *code = round(value * inverse) as i8;
+                let inverses = inverses.as_flattened();
+                for ((code, &value), &inverse) in codes.iter_mut().zip(&*key).zip(inverses) {
+                    *code = round(value * inverse).wrapping_add(MIDDLE) as i8;
                 }
                 let groups: &[u32] = bytemuck::cast_slice(codes);
                 for (group, words) in groups.iter().zip(words.chunks_exact_mut(LANES)) {
-                    words[lane] = ABOVE_MIDDLE ^ u32::from_le(*group);
+                    words[lane] = u32::from_le(*group);
                 }
             }
             expand_panel(simd, count, &mut stored, keys);
@@ -113,50 +115,40 @@ impl Head<'_, f16> {
     }
 
     /// Rounds the values and packs them as the right operand of the weighted sums, one feature per lane; writes the scale of
-    /// each feature and what its codes, times the middle, add to the sums of the products.
+    /// each feature, and 128 times the sum of its codes as they are stored.
     #[inline(always)]
     pub(super) fn pack_values<S: Simd, const LANES: usize>(
         &self,
         simd: S,
         values: &mut [u32],
-        scales: &mut [f32],
-        sums: &mut [i32],
+        scales: &mut [[f32; LANES]],
+        sums: &mut [[i32; LANES]],
     ) {
         let tokens = self.tile.rows;
         let groups = tokens.div_ceil(4);
         let mut stored = Buffer::take(Slot::Right);
-        let mut rows = Buffer::take(Slot::Rows);
-        // Rows beyond the last token are zero, and have the code of zero.
-        let rows = rows.get::<f32>(4 * groups * LANES);
-        rows[tokens * LANES..].fill(0.0);
-        let (rows, _) = rows.as_chunks_mut::<LANES>();
         let per_panel = int8_words::<S>(tokens) * S::int8_words(Width::Eight) * LANES;
-        let (scales, _) = scales.as_chunks_mut::<LANES>();
-        let (sums, _) = sums.as_chunks_mut::<LANES>();
         for (panel, values) in values.chunks_exact_mut(per_panel).enumerate() {
-            let mut largest = [0_u32; LANES];
-            let starts = (panel * LANES..).step_by(self.stride);
-            for (row, start) in rows[..tokens].iter_mut().zip(starts) {
-                one_at_a_time();
-                // Features of the next head, in lanes beyond the last feature, are never looked at.
-                match self.values[start..].first_chunk::<LANES>() {
-                    Some(values) => simd.widen(values, row),
-                    None => simd.widen(&self.values[start..], row),
-                }
-                for lane in 0..LANES {
-                    largest[lane] = largest[lane].max(row[lane].to_bits() & 0x7fff_ffff);
-                }
-            }
+            let source = &self.values[panel * LANES..];
+            let largest: [f32; LANES] = largest_magnitudes(source, self.stride, tokens);
             let mut inverses = [0.0; LANES];
             for lane in 0..LANES {
-                (scales[panel][lane], inverses[lane]) = grid(f32::from_bits(largest[lane]));
+                (scales[panel][lane], inverses[lane]) = grid(largest[lane]);
             }
-            let count = groups * LANES;
-            let words = stored_panel::<S>(count, values, &mut stored);
+            let words = stored_panel::<S>(groups * LANES, values, &mut stored);
             let (words, _) = words.as_chunks_mut::<LANES>();
-            let mut totals = [0; LANES];
-            for (words, rows) in words.iter_mut().zip(rows.as_chunks::<4>().0) {
+            let mut totals = [0_i32; LANES];
+            let mut rows = [[0.0; LANES]; 4];
+            for (words, source) in words.iter_mut().zip(source.chunks(4 * self.stride)) {
                 one_at_a_time();
+                let mut sources = source.chunks(self.stride);
+                for row in &mut rows {
+                    match sources.next() {
+                        Some(values) => widen_lanes(simd, values, row),
+                        // Beyond the last token: the code of zero.
+                        None => *row = [0.0; LANES],
+                    }
+                }
                 for lane in 0..LANES {
                     let code = |row: usize| {
                         round(rows[row][lane] * inverses[lane]).wrapping_add(MIDDLE) & 0xff
@@ -171,8 +163,45 @@ impl Head<'_, f16> {
             for lane in 0..LANES {
                 sums[panel][lane] = MIDDLE.wrapping_mul(totals[lane] - beyond);
             }
-            expand_panel(simd, count, &mut stored, values);
+            expand_panel(simd, groups * LANES, &mut stored, values);
         }
+    }
+}
+
+/// The largest magnitude of each of the first `LANES` features of so many rows: infinite or NaN where a number is.
+///
+/// Features of the next head, in lanes beyond the last feature, are never looked at.
+#[inline(always)]
+fn largest_magnitudes<const LANES: usize>(
+    rows: &[f16],
+    stride: usize,
+    count: usize,
+) -> [f32; LANES] {
+    let mut largest = [0_u16; LANES];
+    for row in rows.chunks(stride).take(count) {
+        one_at_a_time();
+        match row.first_chunk::<LANES>() {
+            Some(row) => {
+                for lane in 0..LANES {
+                    largest[lane] = largest[lane].max(row[lane].to_bits() & HALF_MAGNITUDE);
+                }
+            }
+            None => {
+                for (largest, value) in largest.iter_mut().zip(row) {
+                    *largest = (*largest).max(value.to_bits() & HALF_MAGNITUDE);
+                }
+            }
+        }
+    }
+    largest.map(|bits| f16::from_bits(bits).to_f32())
+}
+
+/// The first numbers of a row as floats; anything in lanes beyond.
+#[inline(always)]
+fn widen_lanes<S: Simd, const LANES: usize>(simd: S, values: &[f16], out: &mut [f32; LANES]) {
+    match values.first_chunk::<LANES>() {
+        Some(values) => simd.widen(values, out),
+        None => simd.widen(values, out),
     }
 }
 
