@@ -19,13 +19,11 @@ mod transpose;
 pub use attention::attention;
 pub use gelu::gelu;
 pub use half::round_to_half;
-pub(crate) use integer_attention::exponentials;
 pub use integer_attention::{INTEGER_ATTENTION_LIMIT, integer_attention};
+pub(crate) use integer_attention::{exponentials, rounding};
 pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;
 pub(crate) use math::round;
-pub(crate) use reduce::{
-    Extremes, maximum, sum, sum_map,
-};
+pub(crate) use reduce::{Extremes, maximum, sum, sum_map};
 pub use softmax::softmax_rows;
 pub(crate) use transpose::transpose_row;

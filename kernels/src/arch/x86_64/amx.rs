@@ -127,6 +127,16 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        self.0.round_products(values, factors, codes);
+    }
+
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        self.0.round_to_grid(values, factors, codes)
+    }
+
+    #[inline(always)]
     fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
         self.0.exponentials(row, codes)
     }

@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::exponentials::exponentials_512;
+use super::rounding::{round_products_512, round_to_grid_512};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
@@ -61,6 +62,18 @@ impl Simd for Avx512Vnni {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f and bw and f16c.
+        unsafe { round_products_512(values, factors, codes) }
+    }
+
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f and bw and f16c.
+        unsafe { round_to_grid_512(values, factors, codes) }
     }
 
     #[inline(always)]

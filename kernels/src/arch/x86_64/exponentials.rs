@@ -28,17 +28,17 @@ pub(super) fn exponentials_512<S: Simd>(row: &ScoreRow<'_>, codes: &mut [i8]) ->
         };
         // Four tokens to a word; words of a quarter are those of each half panel in turn.
         let bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
-        let stored = _mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN));
+        let bytes = if left < 64 { _mm512_maskz_mov_epi8((1 << left) - 1, bytes) } else { bytes };
+        totals = _mm512_dpbusd_epi32(totals, bytes, one);
+        let middle = _mm512_set1_epi8(i8::MIN);
+        let stored = if left < 64 {
+            _mm512_maskz_sub_epi8((1 << left) - 1, bytes, middle)
+        } else {
+            _mm512_xor_si512(bytes, middle)
+        };
         // SAFETY: `codes` has 64 bytes; the store needs no alignment.
         unsafe { _mm512_storeu_si512(codes.as_mut_ptr().cast(), stored) };
-        if left >= 64 {
-            totals = _mm512_dpbusd_epi32(totals, bytes, one);
-            left -= 64;
-        } else {
-            let there = _mm512_maskz_mov_epi8((1 << left) - 1, bytes);
-            totals = _mm512_dpbusd_epi32(totals, there, one);
-            break;
-        }
+        left = left.saturating_sub(64);
     }
     _mm512_reduce_add_epi32(totals)
 }
@@ -114,13 +114,14 @@ pub(super) fn exponentials_256<S: Simd>(row: &ScoreRow<'_>, codes: &mut [i8]) ->
         };
         // Four tokens to a word; words of a half are those of each half panel in turn.
         let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order);
-        let stored = _mm256_xor_si256(bytes, _mm256_set1_epi8(i8::MIN));
-        // SAFETY: `codes` has 32 bytes; the store needs no alignment.
-        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), stored) };
         // SAFETY: `left.min(32)` is at most 32, so that 32 bytes follow; the load needs no alignment.
         let there = unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(32 - left.min(32)).cast()) };
         let sums = _mm256_sad_epu8(_mm256_and_si256(bytes, there), zero);
         totals = _mm256_add_epi32(totals, sums);
+        let stored = _mm256_xor_si256(bytes, _mm256_set1_epi8(i8::MIN));
+        let stored = _mm256_and_si256(stored, there);
+        // SAFETY: `codes` has 32 bytes; the store needs no alignment.
+        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), stored) };
         left = left.saturating_sub(32);
     }
     let halves =
@@ -153,7 +154,22 @@ fn largest_256(row: &ScoreRow<'_>) -> i32 {
 fn probabilities_256(scores: &[i32; 16], line: ExponentLine, dither: &[u16; 16]) -> __m256i {
     // The bytes of `2^(16 - places)` for 1 to 15 places: the upper one of a number at `(places + 8) % 16`.
     let powers = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-        1, 0, 0, 0, 0, 0, 0, 0, 0, i8::MIN, 64, 32, 16, 8, 4, 2,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        i8::MIN,
+        64,
+        32,
+        16,
+        8,
+        4,
+        2,
     ));
     // SAFETY: 16 numbers of 16 bits are a vector; the load needs no alignment.
     let dither = unsafe { _mm256_loadu_si256(dither.as_ptr().cast()) };

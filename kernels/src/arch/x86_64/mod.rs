@@ -5,6 +5,7 @@ mod avx2;
 mod avx512;
 mod avx_vnni;
 mod exponentials;
+mod rounding;
 
 pub(crate) use amx::{Amx, CONFIGURATION};
 pub(crate) use avx_vnni::AvxVnni;

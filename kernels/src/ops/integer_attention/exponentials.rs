@@ -38,9 +38,6 @@ pub(crate) const DITHER: [u16; DITHERED] = {
 /// Tokens after which [`DITHER`] repeats.
 pub(crate) const DITHERED: usize = 32;
 
-/// Codes of a row are written in multiples of this.
-pub(super) const CODE_STEP: usize = 64;
-
 /// The scores of one query, as sums of products lie.
 pub(crate) struct ScoreRow<'a> {
     /// From the first lane of the first panel.
@@ -83,8 +80,8 @@ pub(crate) struct ExponentLine {
     pub(crate) offset: f32,
 }
 
-/// Writes the probabilities of a row, 128 lower, and anything up to a multiple of [`CODE_STEP`]; returns their sum without the
-/// `- 128`.
+/// Writes the probabilities of a row, 128 lower, and zeros to the end of the last step of the micro-kernel; returns their sum
+/// without the `- 128`.
 #[inline(always)]
 pub(crate) fn exponentials<S: Simd, const LANES: usize>(
     row: &ScoreRow<'_>,
@@ -103,6 +100,7 @@ pub(crate) fn exponentials<S: Simd, const LANES: usize>(
             codes[lane] = (probability(exponent, dither[lane]) ^ 0x80) as i8;
         }
     }
+    codes[row.tokens..].fill(0);
     let sum: i32 = codes[..row.tokens].iter().map(|&code| i32::from(code)).sum();
     sum + 128 * row.tokens as i32
 }

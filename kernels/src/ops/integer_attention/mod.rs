@@ -15,6 +15,7 @@
 
 pub(crate) mod exponentials;
 mod pack;
+pub(crate) mod rounding;
 
 use half::f16;
 
@@ -24,7 +25,8 @@ use crate::arch::{LeftBlock, Simd, Vectorized, dispatch, one_at_a_time};
 use crate::matmul::for_lanes;
 use crate::memory::{Buffer, Slot};
 use crate::{Pool, Width};
-use exponentials::{CODE_STEP, ScoreRow, UNITS, most_factor};
+use exponentials::{ScoreRow, UNITS, most_factor};
+use rounding::CODE_STEP;
 
 /// Most tokens, and most features of a head: no 32-bit sum overflows.
 pub const INTEGER_ATTENTION_LIMIT: usize = 1 << 16;
@@ -78,14 +80,14 @@ impl Head<'_, f16> {
         let mut keys = Buffer::take(Slot::Keys);
         let keys = keys.get::<u32>(key_panels * key_words);
         let mut key_scales = Buffer::take(Slot::KeyScales);
-        let (key_scales, _) = key_scales.get::<f32>(value_panels * LANES).as_chunks_mut::<LANES>();
+        let key_scales = key_scales.get::<f32>(dim.next_multiple_of(CODE_STEP));
         self.pack_keys::<S, LANES>(simd, keys, key_scales);
 
         let mut queries = Buffer::take(Slot::Queries);
         let queries = queries.get::<u32>(tokens.next_multiple_of(S::ROW_STEP) * query_words);
         let mut query_scales = Buffer::take(Slot::QueryScales);
         let query_scales = query_scales.get::<f32>(tokens);
-        self.pack_queries::<S, LANES>(simd, key_scales, queries, query_scales);
+        self.pack_queries(simd, key_scales, queries, query_scales);
 
         let value_words = int8_words::<S>(tokens) * S::int8_words(Width::Eight) * LANES;
         let mut values = Buffer::take(Slot::Values);
@@ -132,12 +134,10 @@ impl Head<'_, f16> {
                 let factor = (scale * units).min(most_factor);
                 let row = ScoreRow { sums: &scores[query * LANES..], stride, tokens, factor };
                 totals[query] = simd.exponentials(&row, codes);
-                // Lanes without a key have no part in the sums of values.
-                codes[tokens..].fill(0);
                 let tile = query / S::INT8_ROWS * S::INT8_ROWS;
                 let tile_rows = S::INT8_ROWS.min(rows - tile);
-                let packed = &mut probabilities[tile * probability_words..]
-                    [..tile_rows * probability_words];
+                let packed =
+                    &mut probabilities[tile * probability_words..][..tile_rows * probability_words];
                 let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
                 let words = &codes[..4 * probability_words];
                 spread(words, tile_rows, query - tile, S::INT8_STEP, packed);

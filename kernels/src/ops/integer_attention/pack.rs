@@ -3,61 +3,43 @@
 use half::f16;
 
 use super::MIDDLE;
+use super::rounding::{CODE_STEP, symmetric_grid};
 use crate::Width;
-use crate::activations::{LEAST_SCALE, int8_words, spread};
+use crate::activations::{int8_words, spread};
 use crate::arch::{Simd, one_at_a_time};
 use crate::memory::{Buffer, Slot};
 use crate::ops::attention::Head;
 use crate::ops::math::round;
 
-/// The bits of a float without its sign, which order as magnitudes do, NaN above all.
-const MAGNITUDE: u32 = 0x7fff_ffff;
+/// Four signed bytes, stored above the middle, differ from themselves in these bits.
+const ABOVE_MIDDLE: u32 = 0x8080_8080;
 
-/// The same of half precision.
+/// The bits of a number of half precision without its sign, which order as magnitudes do, NaN above all.
 const HALF_MAGNITUDE: u16 = 0x7fff;
 
 impl Head<'_, f16> {
     /// Multiplies the queries with the scales of the keys, rounds them and packs them as a left operand; writes the scale of
     /// each.
     #[inline(always)]
-    pub(super) fn pack_queries<S: Simd, const LANES: usize>(
+    pub(super) fn pack_queries<S: Simd>(
         &self,
         simd: S,
-        key_scales: &[[f32; LANES]],
+        key_scales: &[f32],
         words: &mut [u32],
         scales: &mut [f32],
     ) {
         let dim = self.tile.columns;
-        let padded = key_scales.len() * LANES;
         let per_row = int8_words::<S>(dim);
         let mut codes = Buffer::take(Slot::RowCodes);
-        let codes = codes.get::<i8>(padded.max(4 * per_row));
-        codes.fill(0);
-        let mut query = Buffer::take(Slot::Rows);
-        let query = query.get::<f32>(padded);
-        query[dim..].fill(0.0);
+        let codes = codes.get::<i8>(dim.next_multiple_of(CODE_STEP));
         let tiles = words.chunks_mut(S::INT8_ROWS * per_row);
         for (tile, (packed, scales)) in tiles.zip(scales.chunks_mut(S::INT8_ROWS)).enumerate() {
             let rows = packed.len() / per_row;
             let packed: &mut [i8] = bytemuck::cast_slice_mut(packed);
             for (index, scale) in scales.iter_mut().enumerate() {
                 let token = tile * S::INT8_ROWS + index;
-                simd.widen(&self.queries[token * self.stride..][..dim], query);
-                let (query, _) = query.as_chunks_mut::<LANES>();
-                let mut largest = [0; LANES];
-                for (query, scales) in query.iter_mut().zip(key_scales) {
-                    one_at_a_time();
-                    for lane in 0..LANES {
-                        query[lane] *= scales[lane];
-                        largest[lane] = largest[lane].max(query[lane].to_bits() & MAGNITUDE);
-                    }
-                }
-                let largest = largest.into_iter().fold(0, u32::max);
-                let (step, inverse) = grid(f32::from_bits(largest));
-                *scale = step;
-                for (code, &value) in codes.iter_mut().zip(query.as_flattened()) {
-                    *code = round(value * inverse) as i8;
-                }
+                let query = &self.queries[token * self.stride..][..dim];
+                *scale = simd.round_to_grid(query, key_scales, codes);
                 spread(&codes[..4 * per_row], rows, index, S::INT8_STEP, packed);
             }
         }
@@ -72,42 +54,42 @@ impl Head<'_, f16> {
         &self,
         simd: S,
         keys: &mut [u32],
-        scales: &mut [[f32; LANES]],
+        scales: &mut [f32],
     ) {
         let (tokens, dim) = (self.tile.rows, self.tile.columns);
-        let padded = scales.len() * LANES;
+        let padded = dim.next_multiple_of(CODE_STEP);
         let mut inverses = Buffer::take(Slot::KeyInverses);
-        let (inverses, _) = inverses.get::<f32>(padded).as_chunks_mut::<LANES>();
-        for (chunk, (scales, inverses)) in scales.iter_mut().zip(&mut *inverses).enumerate() {
+        let inverses = inverses.get::<f32>(padded);
+        let (inverse_chunks, _) = inverses.as_chunks_mut::<LANES>();
+        let (scale_chunks, _) = scales.as_chunks_mut::<LANES>();
+        scale_chunks.fill([0.0; LANES]);
+        inverse_chunks.fill([0.0; LANES]);
+        let chunks = scale_chunks.iter_mut().zip(inverse_chunks).take(dim.div_ceil(LANES));
+        for (chunk, (scales, inverses)) in chunks.enumerate() {
             let source = &self.keys[chunk * LANES..];
             let largest: [f32; LANES] = largest_magnitudes(source, self.stride, tokens);
             for lane in 0..LANES {
                 let there = largest[lane] != 0.0 && chunk * LANES + lane < dim;
                 (scales[lane], inverses[lane]) =
-                    if there { grid(largest[lane]) } else { (0.0, 0.0) };
+                    if there { symmetric_grid(largest[lane]) } else { (0.0, 0.0) };
             }
         }
         let mut codes = Buffer::take(Slot::RowCodes);
         let codes = codes.get::<i8>(padded);
-        let mut key = Buffer::take(Slot::Rows);
-        let key = key.get::<f32>(padded);
-        key[dim..].fill(0.0);
         let mut stored = Buffer::take(Slot::Right);
         let count = dim.div_ceil(4) * LANES;
         let per_panel = int8_words::<S>(dim) * S::int8_words(Width::Eight) * LANES;
+        let inverses = &*inverses;
         for (panel, keys) in keys.chunks_exact_mut(per_panel).enumerate() {
             let words = stored_panel::<S>(count, keys, &mut stored);
             let first = panel * LANES;
             for lane in 0..LANES.min(tokens - first) {
                 let token = first + lane;
-                simd.widen(&self.keys[token * self.stride..][..dim], key);
-                let inverses = inverses.as_flattened();
-                for ((code, &value), &inverse) in codes.iter_mut().zip(&*key).zip(inverses) {
-                    *code = round(value * inverse).wrapping_add(MIDDLE) as i8;
-                }
+                let key = &self.keys[token * self.stride..][..dim];
+                simd.round_products(key, inverses, codes);
                 let groups: &[u32] = bytemuck::cast_slice(codes);
                 for (group, words) in groups.iter().zip(words.chunks_exact_mut(LANES)) {
-                    words[lane] = u32::from_le(*group);
+                    words[lane] = ABOVE_MIDDLE ^ u32::from_le(*group);
                 }
             }
             expand_panel(simd, count, &mut stored, keys);
@@ -133,7 +115,7 @@ impl Head<'_, f16> {
             let largest: [f32; LANES] = largest_magnitudes(source, self.stride, tokens);
             let mut inverses = [0.0; LANES];
             for lane in 0..LANES {
-                (scales[panel][lane], inverses[lane]) = grid(largest[lane]);
+                (scales[panel][lane], inverses[lane]) = symmetric_grid(largest[lane]);
             }
             let words = stored_panel::<S>(groups * LANES, values, &mut stored);
             let (words, _) = words.as_chunks_mut::<LANES>();
@@ -221,12 +203,4 @@ fn expand_panel<S: Simd>(simd: S, count: usize, stored: &mut Buffer, right: &mut
     if !S::multiplies_stored_bytes() {
         simd.expand_int8(Width::Eight, stored.get::<u32>(count), right);
     }
-}
-
-/// The step and its reciprocal of a symmetric grid that reaches to `largest`; NaN and 0 where that is not finite.
-#[inline(always)]
-fn grid(largest: f32) -> (f32, f32) {
-    let scale = largest / 127.0;
-    let scale = if scale < LEAST_SCALE { 1.0 } else { scale };
-    if largest < f32::INFINITY { (scale, 1.0 / scale) } else { (f32::NAN, 0.0) }
 }
