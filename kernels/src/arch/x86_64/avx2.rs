@@ -10,6 +10,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::exponentials::exponentials_256;
+use super::rounding::{round_products_256, round_to_grid_256};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
@@ -58,6 +59,18 @@ impl Simd for Avx2 {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
+        unsafe { round_products_256(values, factors, codes) }
+    }
+
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
+        unsafe { round_to_grid_256(values, factors, codes) }
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use half::f16;
 
 use super::avx2::{Avx2, expand_f32, f32_rows, load_i32, load_u32, narrow, store_i32, widen};
 use super::exponentials::exponentials_256;
+use super::rounding::{round_products_256, round_to_grid_256};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
@@ -51,6 +52,18 @@ impl Simd for AvxVnni {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
+        unsafe { round_products_256(values, factors, codes) }
+    }
+
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
+        unsafe { round_to_grid_256(values, factors, codes) }
     }
 
     #[inline(always)]

@@ -2,10 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{load_i32, store_i32};
+use super::avx2::load_i32;
 use crate::arch::Simd;
 use crate::ops::exponentials::{
-    DITHER, DITHERED, ExponentLine, FRACTION_BITS, ONE_BITS, POLYNOMIAL, ScoreRow,
+    DITHER, DITHERED, ExponentLine, FRACTION_BITS, ONE_BITS, POLYNOMIAL, ScoreRow, largest_beyond,
 };
 
 /// [`exponentials`](crate::ops::exponentials::exponentials) for panels of 32 lanes.
@@ -141,11 +141,19 @@ fn largest_256(row: &ScoreRow<'_>) -> i32 {
         largest[0] = _mm256_max_epi32(largest[0], scores[0]);
         largest[1] = _mm256_max_epi32(largest[1], scores[1]);
     }
-    let mut lanes = [i32::MIN; 16];
-    store_i32(&mut lanes, largest);
-    let rest = row.panels::<16>().nth(whole).into_iter().flatten();
-    let rest = rest.take(row.tokens % 16).copied();
-    rest.chain(lanes).fold(i32::MIN, i32::max)
+    let largest = reduce_max_256(_mm256_max_epi32(largest[0], largest[1]));
+    largest.max(largest_beyond(row, whole * 16, 16))
+}
+
+/// The largest lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn reduce_max_256(lanes: __m256i) -> i32 {
+    let halves = [_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes)];
+    let largest = _mm_max_epi32(halves[0], halves[1]);
+    let largest = _mm_max_epi32(largest, _mm_shuffle_epi32::<0b01_00_11_10>(largest));
+    let largest = _mm_max_epi32(largest, _mm_shuffle_epi32::<0b10_11_00_01>(largest));
+    _mm_cvtsi128_si32(largest)
 }
 
 /// Probabilities of a panel in 16 bits each, in the order of [`_mm256_packs_epi32`] of its halves.

@@ -65,8 +65,8 @@ impl ScoreRow<'_> {
     }
 }
 
-/// Largest factor of a row: with it exponents fit in 32 bits, and a step of a score, far below what was rounded off queries and
-/// keys, is more than half a power of two for heads of up to 32 features, and above, for scores in the thousands.
+/// Largest factor of a row: scores differ by less than `2^15 dim`, so that exponents fit in 32 bits. A larger one belongs to
+/// scores in the thousands, where rounding queries and keys has moved each by more than what is still told apart.
 #[inline(always)]
 pub(super) fn most_factor(dim: usize) -> f32 {
     (1 << 15) as f32 / dim as f32
@@ -116,9 +116,20 @@ pub(crate) fn largest<const LANES: usize>(row: &ScoreRow<'_>) -> i32 {
             largest[lane] = largest[lane].max(scores[lane]);
         }
     }
-    let rest = row.panels::<LANES>().nth(whole).into_iter().flatten();
-    let rest = rest.take(row.tokens % LANES).copied();
-    rest.chain(largest).fold(i32::MIN, i32::max)
+    let largest = largest.into_iter().fold(i32::MIN, i32::max);
+    largest.max(largest_beyond(row, whole * LANES, LANES))
+}
+
+/// The largest score of a row from a token on, the first of the last panel.
+#[inline(always)]
+pub(crate) fn largest_beyond(row: &ScoreRow<'_>, first: usize, lanes: usize) -> i32 {
+    let mut largest = i32::MIN;
+    if first < row.tokens {
+        for &score in &row.sums[first / lanes * row.stride..][..row.tokens - first] {
+            largest = largest.max(score);
+        }
+    }
+    largest
 }
 
 /// `255 * 2^(1 - exponent / UNITS) + dither`, cut off.

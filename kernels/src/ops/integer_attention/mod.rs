@@ -155,26 +155,16 @@ impl Head<'_, f16> {
                     let row_factor = 1.0 / total as f32 + 0.0 * scales[query];
                     let shift = MIDDLE.wrapping_mul(total);
                     let out = &mut self.tile.row(first + query)[first_lane..];
+                    let weighted = Weighted {
+                        sums,
+                        value_sums: &value_sums[panel],
+                        value_scales: &value_scales[panel],
+                        shift,
+                        row_factor,
+                    };
                     match out.first_chunk_mut::<LANES>() {
-                        Some(out) => {
-                            *out = weighted(
-                                sums,
-                                &value_sums[panel],
-                                &value_scales[panel],
-                                shift,
-                                row_factor,
-                            );
-                        }
-                        None => {
-                            let weighted = weighted(
-                                sums,
-                                &value_sums[panel],
-                                &value_scales[panel],
-                                shift,
-                                row_factor,
-                            );
-                            out.copy_from_slice(&weighted[..out.len()]);
-                        }
+                        Some(out) => *out = weighted.values(),
+                        None => out.copy_from_slice(&weighted.values()[..out.len()]),
                     }
                 }
             }
@@ -183,21 +173,26 @@ impl Head<'_, f16> {
     }
 }
 
-/// The weighted values of one query, from the sums of the codes.
-#[inline(always)]
-fn weighted<const LANES: usize>(
-    sums: &[i32; LANES],
-    value_sums: &[i32; LANES],
-    value_scales: &[f32; LANES],
+/// The weighted values of one query, in a panel of features.
+struct Weighted<'a, const LANES: usize> {
+    /// Of the codes as they are stored.
+    sums: &'a [i32; LANES],
+    value_sums: &'a [i32; LANES],
+    value_scales: &'a [f32; LANES],
     shift: i32,
     row_factor: f32,
-) -> [f32; LANES] {
-    let mut weighted = [0.0; LANES];
-    for lane in 0..LANES {
-        let sum = sums[lane].wrapping_add(value_sums[lane]).wrapping_sub(shift);
-        weighted[lane] = sum as f32 * (value_scales[lane] * row_factor);
+}
+
+impl<const LANES: usize> Weighted<'_, LANES> {
+    #[inline(always)]
+    fn values(&self) -> [f32; LANES] {
+        let mut values = [0.0; LANES];
+        for lane in 0..LANES {
+            let sum = self.sums[lane].wrapping_add(self.value_sums[lane]).wrapping_sub(self.shift);
+            values[lane] = sum as f32 * (self.value_scales[lane] * self.row_factor);
+        }
+        values
     }
-    weighted
 }
 
 /// Consecutive row tiles as one block over the whole inner dimension.

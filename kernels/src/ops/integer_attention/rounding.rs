@@ -46,11 +46,10 @@ pub(crate) fn round_to_grid<S: Simd>(
     let mut buffer = Buffer::take(Slot::Rows);
     let row = buffer.get::<f32>(values.len());
     simd.widen(values, row);
-    let mut largest = 0;
     for (value, factor) in row.iter_mut().zip(factors) {
         *value *= factor;
-        largest = largest.max(value.to_bits() & MAGNITUDE);
     }
+    let largest = row.iter().fold(0, |bits, value| u32::max(bits, value.to_bits() & MAGNITUDE));
     let (scale, inverse) = symmetric_grid(f32::from_bits(largest));
     for (code, &value) in codes.iter_mut().zip(&*row) {
         *code = round(value * inverse) as i8;
