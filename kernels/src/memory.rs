@@ -84,12 +84,12 @@ pub(crate) enum Slot {
     Probabilities,
     /// What they add up to, for each query.
     RowTotals,
-    /// Scales and sums of the queries of integer attention.
-    QueryGrids,
-    /// Scales of its keys.
+    /// Scales of the queries of integer attention.
+    QueryScales,
+    /// Scales of the features of its keys.
     KeyScales,
-    /// Zero for its keys, minus infinity beyond them.
-    KeyMasks,
+    /// The reciprocals of these.
+    KeyInverses,
     /// Scales of its values.
     ValueScales,
     /// Sums of their codes.

@@ -26,6 +26,9 @@ use std::str::FromStr;
 
 use half::f16;
 
+use crate::matmul::for_lanes;
+use crate::ops::exponentials::{self, ScoreRow};
+use crate::ops::rounding;
 use crate::{Arithmetic, IsaError, Width};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{Dotprod, I8mm, Neon};
@@ -287,6 +290,24 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         for (out, &value) in out.iter_mut().zip(values) {
             *out = value.to_f32();
         }
+    }
+
+    /// [`round_products`](rounding::round_products).
+    #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        rounding::round_products(self, values, factors, codes);
+    }
+
+    /// [`round_to_grid`](rounding::round_to_grid).
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        rounding::round_to_grid(self, values, factors, codes)
+    }
+
+    /// [`exponentials`](exponentials::exponentials) of a row of scores in panels of this instruction set.
+    #[inline(always)]
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
+        for_lanes!(Self, LANES => exponentials::exponentials::<Self, LANES>(row, codes))
     }
 
     /// [`panel::expand_f32`](crate::pack::panel::expand_f32) for the lanes of this instruction set.

@@ -20,11 +20,10 @@ pub use attention::attention;
 pub use gelu::gelu;
 pub use half::round_to_half;
 pub use integer_attention::{INTEGER_ATTENTION_LIMIT, integer_attention};
+pub(crate) use integer_attention::{exponentials, rounding};
 pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;
 pub(crate) use math::round;
-pub(crate) use reduce::{
-    Extremes, from_ordered, largest_magnitude, maximum, ordered, sum, sum_map,
-};
+pub(crate) use reduce::{Extremes, maximum, sum, sum_map};
 pub use softmax::softmax_rows;
 pub(crate) use transpose::transpose_row;

@@ -52,13 +52,6 @@ pub(crate) fn maximum(values: &[f32]) -> f32 {
     Extremes::of(values).high
 }
 
-/// The largest magnitude; NaN or infinity where an element is.
-#[inline(always)]
-pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
-    let bits = values.iter().fold(0, |bits, value| u32::max(bits, value.to_bits() & 0x7fff_ffff));
-    f32::from_bits(bits)
-}
-
 /// The bits of a float as an integer that orders as floats do, NaN beyond the infinities of its sign. Integers have a maximum
 /// that may be taken in any order, so the compiler may use all lanes.
 #[inline(always)]

@@ -21,6 +21,7 @@ use half::f16;
 use super::avx512::Avx512Vnni;
 use crate::arch::witness::ran;
 use crate::arch::{LeftBlock, Simd, Vectorized};
+use crate::ops::exponentials::ScoreRow;
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -123,6 +124,21 @@ impl Simd for Amx {
     #[inline(always)]
     fn widen(self, values: &[f16], out: &mut [f32]) {
         self.0.widen(values, out);
+    }
+
+    #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        self.0.round_products(values, factors, codes);
+    }
+
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        self.0.round_to_grid(values, factors, codes)
+    }
+
+    #[inline(always)]
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
+        self.0.exponentials(row, codes)
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

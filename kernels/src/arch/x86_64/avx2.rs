@@ -9,8 +9,11 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
+use super::exponentials::exponentials_256;
+use super::rounding::{round_products_256, round_to_grid_256};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
+use crate::ops::exponentials::ScoreRow;
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -56,6 +59,24 @@ impl Simd for Avx2 {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
+        unsafe { round_products_256(values, factors, codes) }
+    }
+
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
+        unsafe { round_to_grid_256(values, factors, codes) }
+    }
+
+    #[inline(always)]
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
+        unsafe { exponentials_256::<Self>(row, codes) }
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

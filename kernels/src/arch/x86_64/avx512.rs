@@ -7,8 +7,11 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
+use super::exponentials::exponentials_512;
+use super::rounding::{round_products_512, round_to_grid_512};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
+use crate::ops::exponentials::ScoreRow;
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -59,6 +62,24 @@ impl Simd for Avx512Vnni {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f and bw and f16c.
+        unsafe { round_products_512(values, factors, codes) }
+    }
+
+    #[inline(always)]
+    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f and bw and f16c.
+        unsafe { round_to_grid_512(values, factors, codes) }
+    }
+
+    #[inline(always)]
+    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f, bw, vl and vnni.
+        unsafe { exponentials_512::<Self>(row, codes) }
     }
 
     fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {

@@ -4,6 +4,8 @@ mod amx;
 mod avx2;
 mod avx512;
 mod avx_vnni;
+mod exponentials;
+mod rounding;
 
 pub(crate) use amx::{Amx, CONFIGURATION};
 pub(crate) use avx_vnni::AvxVnni;
