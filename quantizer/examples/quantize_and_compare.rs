@@ -44,8 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let calibration =
         Prepared::new(&model, images.part(0..half), with_information, &device, None, |_| {})?;
 
-    let float = session(&model, &recipe(StoredWidth::Float32), None, &device)?;
-    let (mut float, float_bytes) = float;
+    let (mut float, float_bytes) = session(&model, &recipe(StoredWidth::Float32), None, &device)?;
     let judges = LabelledPictures::labelled_by(&mut float, others, |_| {})?;
     println!("float: {float_bytes} bytes; {half} images calibrate, {} judge", judges.len());
     for recipe in &recipes {
