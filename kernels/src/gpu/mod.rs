@@ -8,12 +8,19 @@
 //! buffer      its memory
 //! kernel      compiled shaders and their arguments
 //! recorder    recording, submitting, reading back
+//! matrix      weights, packed, on a device
+//! rows        activations on a device, and their codes
+//! matmul      products
+//! plan        which kernel computes a product: chosen, or
+//! autotune    measured
 //! ```
 //!
 //! A device may be a renderer on the host's cores: every kernel runs there as well, and is tested there.
 
 #[cfg(feature = "gpu")]
 mod adapters;
+#[cfg(feature = "gpu")]
+mod autotune;
 #[cfg(feature = "gpu")]
 mod buffer;
 #[cfg(feature = "gpu")]
@@ -48,7 +55,7 @@ pub use {
     kernel::{Access, Arguments, Kernel, KernelSource},
     matmul::{Epilogue, Matmul, MatmulDescriptor, Operand, Placement, Residual},
     matrix::{Matrix, MatrixBuilder},
-    plan::{Plan, Variant},
+    plan::{Plan, UnknownPlan, Variant},
     recorder::{Readback, Recorder, Submission},
     rows::{Quantize, Quantized, Rows, row_stride},
     // Devices are shared through its types.
