@@ -8,7 +8,7 @@ fn replay(name: &str, target: fn(&[u8])) {
     let inputs = std::fs::read_dir(&folder).expect("a corpus");
     let mut inputs: Vec<PathBuf> = inputs.map(|entry| entry.expect("an entry").path()).collect();
     inputs.sort();
-    assert!(inputs.len() >= 20, "{} inputs", inputs.len());
+    assert!(inputs.len() >= 10, "{} inputs", inputs.len());
     for input in inputs {
         // Shown where the target panics.
         println!("{}", input.display());
