@@ -34,6 +34,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod device;
 pub mod error;
 pub mod evaluation;
 pub mod exec;
@@ -42,6 +43,7 @@ pub mod image;
 pub mod model;
 pub mod session;
 
+pub use device::{AdapterChoice, Device, DeviceChoice};
 pub use error::{Error, ErrorKind};
 pub use model::Model;
 pub use session::{Compute, Session, SessionOptions};

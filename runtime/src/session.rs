@@ -7,10 +7,8 @@ use std::sync::Arc;
 use fresnel_kernels::Arithmetic;
 
 use crate::error::{Error, ErrorKind};
-use crate::exec::Sizes;
-use crate::exec::auto;
-use crate::exec::cpu::Executor;
 use crate::exec::profile::Profile;
+use crate::exec::{Executor, Sizes};
 use crate::model::Model;
 
 /// Default of [`SessionOptions::int8_agreement`], in percent.
@@ -106,22 +104,12 @@ impl Session {
     /// [`ErrorKind::Unsupported`] for [`Compute::Half`] where no layer has a kernel for it,
     /// [`ErrorKind::Device`] when the threads cannot be started, [`ErrorKind::Limit`] when one image needs more memory than a session may use.
     pub fn new(model: &Arc<Model>, options: SessionOptions) -> Result<Self, Error> {
-        let sizes = Sizes::new(model.config());
-        let mut executor = Executor::new(sizes, options.threads, model.isa())?;
+        let mut executor = Executor::new(model, options.threads)?;
         let arithmetic = match options.compute {
             Compute::F32 => Arithmetic::F32,
             Compute::Int8 => Arithmetic::Int8,
-            Compute::Half if model.weights().supports(Arithmetic::Half) => Arithmetic::Half,
-            Compute::Half => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "compute half needs quantized layers and an instruction set that multiplies bfloat16 \
-                         (amx), but the model runs on {}: use f32, int8 or auto",
-                        model.isa()
-                    ),
-                ));
-            }
+            Compute::Half if model.supports(Arithmetic::Half) => Arithmetic::Half,
+            Compute::Half => return Err(no_half(model)),
             Compute::Auto => resolve_auto(model, &mut executor, options.int8_agreement)?,
         };
         Ok(Self { model: Arc::clone(model), executor, arithmetic })
@@ -153,7 +141,7 @@ impl Session {
             ));
         }
         let mut out = Vec::new();
-        self.executor.forward(&self.model, self.arithmetic, pixels, &mut out)?;
+        self.executor.forward(self.arithmetic, pixels, &mut out)?;
         Ok(out)
     }
 
@@ -166,9 +154,9 @@ impl Session {
         pixels: &[f32],
         batch: usize,
     ) -> Result<(Vec<f32>, Profile), Error> {
-        self.executor.clock.start();
+        self.executor.start_profile();
         let result = self.run(pixels, batch);
-        let profile = self.executor.clock.stop().unwrap_or_default();
+        let profile = self.executor.stop_profile();
         Ok((result?, profile))
     }
 
@@ -188,7 +176,7 @@ impl Session {
 
     /// Names of the kernels that the blocks run on, each once, separated by `+`.
     pub fn kernel(&self) -> String {
-        self.model.weights().kernels(self.arithmetic)
+        self.executor.kernels(self.arithmetic)
     }
 
     /// Threads in use.
@@ -220,6 +208,20 @@ fn first_non_finite(pixels: &[f32]) -> Option<usize> {
     pixels[start..].iter().position(|pixel| !pixel.is_finite()).map(|index| start + index)
 }
 
+/// Why a model cannot run in half precision.
+fn no_half(model: &Model) -> Error {
+    let needed = match model.isa() {
+        Some(isa) => format!(
+            "quantized layers and an instruction set that multiplies bfloat16 (amx), but the model runs on {isa}"
+        ),
+        None => format!("a GPU with half precision, which {} is not", model.device()),
+    };
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("compute half needs {needed}: use f32, int8 or auto"),
+    )
+}
+
 fn resolve_auto(
     model: &Model,
     executor: &mut Executor,
@@ -227,7 +229,7 @@ fn resolve_auto(
 ) -> Result<Arithmetic, Error> {
     let permitted = |(arithmetic, name)| {
         let agrees = model.measured(name).is_some_and(|agreement| agreement >= threshold);
-        (agrees && model.weights().supports(arithmetic)).then_some(arithmetic)
+        (agrees && model.supports(arithmetic)).then_some(arithmetic)
     };
     let others: Vec<Arithmetic> =
         [(Arithmetic::Half, HALF_AGREEMENT), (Arithmetic::Int8, INT8_AGREEMENT)]
@@ -237,7 +239,7 @@ fn resolve_auto(
     if others.is_empty() {
         return Ok(Arithmetic::F32);
     }
-    model.fastest(executor.threads(), &others, || auto::fastest(executor, model, &others))
+    model.fastest(executor.threads(), &others, || executor.fastest(&others))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use fresnel_kernels::Width;
+use fresnel_kernels::{Isa, Width};
 use serde_json::{Value, json};
 
 use super::{Failure, Output, ReportArgs};
@@ -104,7 +104,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         "file {} bytes, arithmetic bound {bound} bytes ({excess:+.2} %)",
         model.file_bytes()
     ))?;
-    output.line(format_args!("in memory {} bytes ({})", model.resident_bytes(), model.isa().name()))
+    output.line(format_args!("in memory {} bytes ({})", model.resident_bytes(), model.isa().map_or("", Isa::name)))
 }
 
 /// Prints the recipe as it stands in the file.
@@ -218,7 +218,7 @@ fn document(args: &InspectArgs, model: &Model, rows: &[Row], bound: u64) -> Valu
         "file_bytes": model.file_bytes(),
         "bound_bytes": bound,
         "resident_bytes": model.resident_bytes(),
-        "isa": model.isa().name(),
+        "isa": model.isa().map(Isa::name),
         "config": config,
         "preprocessing": manifest.preprocessing,
         "class_names": manifest.class_names.len(),

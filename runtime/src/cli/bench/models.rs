@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use fresnel_kernels::Isa;
 use serde_json::{Map, Value, json};
 
 use super::BenchArgs;
@@ -128,7 +129,7 @@ impl Contestant<'_> {
             "resident_bytes": model.resident_bytes(),
             "peak_rss_bytes": peak,
             "compute": session.compute().name(),
-            "isa": model.isa().name(),
+            "isa": model.isa().map(Isa::name),
             "threads": session.threads(),
             "batch": args.batch,
             "iterations": args.iterations,

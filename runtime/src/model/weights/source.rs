@@ -1,0 +1,163 @@
+//! Reading weights: the tensors of a file, each laid out before the next is read.
+
+use std::io::{Read, Seek};
+
+use fresnel_kernels::{Activation as KernelActivation, Width, pack};
+use half::f16;
+
+use super::{Block, Linear, Norm, Placement};
+use crate::error::{Error, ErrorKind};
+use crate::format::reader::Reader;
+use crate::format::{Container, Encoding, TensorEntry};
+use crate::model::config::{Activation, VitConfig};
+
+/// Where the weights come from.
+pub(super) struct Source<'a, R, P> {
+    pub(super) reader: &'a mut Reader<R>,
+    pub(super) placement: P,
+    /// That of every LayerNorm.
+    pub(super) epsilon: f32,
+}
+
+impl<R: Read + Seek, P: Placement> Source<'_, R, P> {
+    pub(super) fn block(&mut self, index: u32, config: &VitConfig) -> Result<Block<P>, Error> {
+        let name = |part: &str| format!("blocks.{index}.{part}");
+        Ok(Block {
+            norm1: self.norm(&name("norm1"))?,
+            qkv: self.linear(&name("attn.qkv"))?,
+            q_norm: self.optional_norm(&name("attn.q_norm"))?,
+            k_norm: self.optional_norm(&name("attn.k_norm"))?,
+            proj: self.linear(&name("attn.proj"))?,
+            layer_scale1: self.optional_vector(&name("ls1.gamma"))?,
+            norm2: self.norm(&name("norm2"))?,
+            fc1: self.linear(&name("mlp.fc1"))?,
+            activation: match config.activation {
+                Activation::GeluErf => KernelActivation::GeluErf,
+                Activation::GeluTanh => KernelActivation::GeluTanh,
+                Activation::QuickGelu => KernelActivation::QuickGelu,
+            },
+            fc2: self.linear(&name("mlp.fc2"))?,
+            layer_scale2: self.optional_vector(&name("ls2.gamma"))?,
+        })
+    }
+
+    pub(super) fn linear(&mut self, name: &str) -> Result<Linear<P>, Error> {
+        Ok(Linear {
+            weight: self.matrix(&format!("{name}.weight"))?,
+            bias: self.optional_vector(&format!("{name}.bias"))?,
+        })
+    }
+
+    pub(super) fn optional_linear(&mut self, name: &str) -> Result<Option<Linear<P>>, Error> {
+        let present = self.reader.entry(&format!("{name}.weight")).is_some();
+        present.then(|| self.linear(name)).transpose()
+    }
+
+    pub(super) fn norm(&mut self, name: &str) -> Result<Norm<P>, Error> {
+        Ok(Norm {
+            gamma: self.vector(&format!("{name}.weight"))?,
+            beta: self.vector(&format!("{name}.bias"))?,
+            epsilon: self.epsilon,
+        })
+    }
+
+    pub(super) fn optional_norm(&mut self, name: &str) -> Result<Option<Norm<P>>, Error> {
+        let present = self.reader.entry(&format!("{name}.weight")).is_some();
+        present.then(|| self.norm(name)).transpose()
+    }
+
+    pub(super) fn optional_vector(&mut self, name: &str) -> Result<Option<P::Vector>, Error> {
+        let present = self.reader.entry(name).is_some();
+        present.then(|| self.vector(name)).transpose()
+    }
+
+    fn matrix(&mut self, name: &str) -> Result<P::Matrix, Error> {
+        let named = |error: Error| error.at_tensor(name);
+        let entry = self.entry(name)?;
+        let (n, k) = matrix_shape(&entry.shape);
+        let encoding = entry.encoding;
+        let placement = self.placement.clone();
+        let mut builder = placement.builder(encoding, n, k).map_err(named)?;
+        self.reader.rows(name, |rows| placement.push(&mut builder, rows).map_err(named))?;
+        let (scale, offset) = if matches!(encoding, Encoding::Codes(_)) {
+            (self.values(&format!("{name}.scale"))?, self.values(&format!("{name}.offset"))?)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        placement.finish(builder, &scale, &offset).map_err(named)
+    }
+
+    fn vector(&mut self, name: &str) -> Result<P::Vector, Error> {
+        let values = self.values(name)?;
+        self.placement.vector(values).map_err(|error| error.at_tensor(name))
+    }
+
+    /// The values of a tensor that is not stored as codes.
+    fn values(&mut self, name: &str) -> Result<Vec<f32>, Error> {
+        let entry = self.entry(name)?;
+        let encoding = entry.encoding;
+        let count: usize = entry.shape.iter().map(|&dimension| dimension as usize).product();
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|error| {
+            Error::new(ErrorKind::Limit, format!("no memory for {count} values"))
+                .at_tensor(name)
+                .with_source(error)
+        })?;
+        self.reader.values(name, |bytes| extend(&mut values, encoding, bytes))?;
+        Ok(values)
+    }
+
+    fn entry(&self, name: &str) -> Result<&TensorEntry, Error> {
+        self.reader.entry(name).ok_or_else(|| missing(name))
+    }
+}
+
+/// The values of a tensor in `f32`, codes expanded to `scale * code + offset`.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] naming the tensor when it or a companion is missing, or its codes are bad.
+pub(crate) fn dequantized(container: &Container, name: &str) -> Result<Vec<f32>, Error> {
+    let tensor = container.tensor(name).ok_or_else(|| missing(name))?;
+    let Encoding::Codes(width) = tensor.entry.encoding else {
+        let mut values = Vec::new();
+        return extend(&mut values, tensor.entry.encoding, tensor.bytes).map(|()| values);
+    };
+    let (rows, columns) = matrix_shape(&tensor.entry.shape);
+    let codes = pack::unpack(Width::from(width), rows, columns, tensor.bytes);
+    let codes = codes.map_err(|error| {
+        Error::new(ErrorKind::Corrupt, "bad codes").at_tensor(name).with_source(error)
+    })?;
+    let scale = dequantized(container, &format!("{name}.scale"))?;
+    let offset = dequantized(container, &format!("{name}.offset"))?;
+    let rows = codes.chunks(columns.max(1)).zip(scale.iter().zip(&offset));
+    Ok(rows
+        .flat_map(|(row, (c, d))| row.iter().map(move |&code| c * f32::from(code) + d))
+        .collect())
+}
+
+fn missing(name: &str) -> Error {
+    Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name)
+}
+
+/// Rows and columns of a weight: outputs and the product of the other dimensions.
+fn matrix_shape(shape: &[u32]) -> (usize, usize) {
+    let (first, rest) = shape.split_first().unwrap_or((&0, &[]));
+    (*first as usize, rest.iter().map(|&dimension| dimension as usize).product())
+}
+
+/// Appends the numbers of little-endian `bytes`.
+fn extend(values: &mut Vec<f32>, encoding: Encoding, bytes: &[u8]) -> Result<(), Error> {
+    match encoding {
+        Encoding::F32 => {
+            values.extend(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)));
+        }
+        Encoding::F16 => {
+            let halves = bytes.as_chunks().0.iter().map(|value| f16::from_le_bytes(*value));
+            values.extend(halves.map(f16::to_f32));
+        }
+        Encoding::Codes(_) => {
+            return Err(Error::new(ErrorKind::Invalid, "expected floats, found codes"));
+        }
+    }
+    Ok(())
+}
