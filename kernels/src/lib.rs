@@ -91,6 +91,8 @@ mod activations;
 mod arch;
 mod bits;
 mod error;
+#[cfg(feature = "shaders")]
+pub mod gpu;
 mod matmul;
 mod matrix;
 mod memory;

@@ -1,0 +1,47 @@
+//! Products and operations on a GPU: WGSL through wgpu (Vulkan, Metal, DX12).
+//!
+//! ```text
+//! shader      texts of the shaders, from templates           no wgpu: feature `shaders`
+//! adapters    the adapters of a machine, choosing one
+//! capabilities what a device offers
+//! device      an open device, its errors and waits
+//! buffer      its memory
+//! kernel      compiled shaders and their arguments
+//! recorder    recording, submitting, reading back
+//! ```
+//!
+//! A device may be a renderer on the host's cores: every kernel runs there as well, and is tested there.
+
+#[cfg(feature = "gpu")]
+mod adapters;
+#[cfg(feature = "gpu")]
+mod buffer;
+#[cfg(feature = "gpu")]
+mod capabilities;
+#[cfg(feature = "gpu")]
+mod device;
+#[cfg(feature = "gpu")]
+mod error;
+#[cfg(feature = "gpu")]
+mod kernel;
+#[cfg(feature = "gpu")]
+mod plan;
+#[cfg(feature = "gpu")]
+mod recorder;
+pub mod shader;
+#[cfg(all(test, feature = "gpu"))]
+mod tests;
+
+#[cfg(feature = "gpu")]
+pub use {
+    adapters::{AdapterSummary, SELECTOR_VARIABLE, SOFTWARE_VARIABLE, Selector, adapters},
+    buffer::{Binding, Buffer},
+    capabilities::Capabilities,
+    device::Gpu,
+    error::GpuError,
+    kernel::{Access, Arguments, Kernel, KernelSource},
+    plan::Variant,
+    recorder::{Readback, Recorder, Submission},
+    // Devices are shared through its types.
+    wgpu,
+};

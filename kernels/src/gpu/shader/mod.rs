@@ -1,0 +1,9 @@
+//! The texts of the shaders, put together from templates.
+//!
+//! The templates are WGSL with two additions: `$NAME` stands for a text that the host defines, and lines between `#if FLAG` (or
+//! `#if !FLAG`), `#else` and `#endif` stay only where the host sets the flag (or does not). `$PARAMETERS` declares the variable
+//! `parameters` of the shader's `struct Parameters`, where the device expects it.
+
+mod template;
+
+pub use template::{ParameterSpace, Template};
