@@ -8,6 +8,7 @@
 //! buffer      its memory
 //! kernel      compiled shaders and their arguments
 //! recorder    recording, submitting, reading back
+//! operations  what a Vision Transformer does between its products
 //! ```
 //!
 //! A device may be a renderer on the host's cores: every kernel runs there as well, and is tested there.
@@ -25,6 +26,8 @@ mod error;
 #[cfg(feature = "gpu")]
 mod kernel;
 #[cfg(feature = "gpu")]
+mod operations;
+#[cfg(feature = "gpu")]
 mod plan;
 #[cfg(feature = "gpu")]
 mod recorder;
@@ -40,6 +43,7 @@ pub use {
     device::Gpu,
     error::GpuError,
     kernel::{Access, Arguments, Kernel, KernelSource},
+    operations::{Attention, Pooling, RowGroups, Rows, Tokens},
     plan::Variant,
     recorder::{Readback, Recorder, Submission},
     // Devices are shared through its types.

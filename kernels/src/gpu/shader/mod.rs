@@ -4,6 +4,7 @@
 //! `#if !FLAG`), `#else` and `#endif` stay only where the host sets the flag (or does not). `$PARAMETERS` declares the variable
 //! `parameters` of the shader's `struct Parameters`, where the device expects it.
 
+pub mod operations;
 mod template;
 
 pub use template::{ParameterSpace, Template};
