@@ -43,7 +43,7 @@ pub use {
     device::Gpu,
     error::GpuError,
     kernel::{Access, Arguments, Kernel, KernelSource},
-    operations::{Attention, Pooling, RowGroups, Rows, Tokens},
+    operations::{Attention, Pooling, Prefix, RowGroups, Rows},
     plan::Variant,
     recorder::{Readback, Recorder, Submission},
     // Devices are shared through its types.

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::shader::operations::{
-    self as texts, AttentionShape, PoolShape, RowShape, RowSource, TokenShape,
+    self as texts, AttentionShape, PoolShape, PrefixShape, RowShape, RowSource, stride,
 };
 use super::{Access, Arguments, Buffer, Gpu, GpuError, KernelSource, Recorder};
 
@@ -88,7 +88,7 @@ impl Pooling {
             parameter_bytes: 4,
         })?;
         let arguments = gpu.bind(&kernel, &[tokens.whole(), out.whole()])?;
-        Ok(Pooling { arguments, workgroups: shape.width.div_ceil(64) })
+        Ok(Pooling { arguments, workgroups: stride(shape.width).div_ceil(64) })
     }
 
     /// For the first `images` images.
@@ -97,38 +97,43 @@ impl Pooling {
     }
 }
 
-/// Embedded patches to tokens.
+/// The tokens before the patches, which are the same for all images.
 #[derive(Clone, Debug)]
-pub struct Tokens {
+pub struct Prefix {
     arguments: Arguments,
     /// Workgroups for one image.
     workgroups: [u32; 2],
 }
 
-impl Tokens {
-    /// From `embedded`, `[images, tokens - prefix, width]`, to `out`, `[images, tokens, width]`, with the tokens of `prefix`,
-    /// `[prefix, width]`, in front, and `positions` added. Where there is no prefix or no position, any buffer will do.
+impl Prefix {
+    /// The tokens of `prefix`, `[count, width]`, to the front of each image in `out`, `[images, tokens, width]`, the first rows of
+    /// `positions` added.
     ///
     /// # Errors
     /// Those of [`Gpu::kernel`] and [`Gpu::bind`].
     pub fn new(
         gpu: &Gpu,
-        shape: &TokenShape,
-        embedded: &Buffer,
+        [width, tokens, count]: [u32; 3],
         prefix: &Buffer,
-        positions: &Buffer,
+        positions: Option<&Buffer>,
         out: &Buffer,
-    ) -> Result<Tokens, GpuError> {
+    ) -> Result<Prefix, GpuError> {
+        let shape = PrefixShape { width, tokens, positions: positions.is_some() };
+        let mut buffers = vec![prefix.whole(), out.whole()];
+        let mut access = vec![Access::Read, Access::Write];
+        if let Some(positions) = positions {
+            buffers.push(positions.whole());
+            access.push(Access::Read);
+        }
         let kernel = gpu.kernel(&KernelSource {
-            name: "tokens",
-            text: &texts::tokens(gpu.parameter_space(), shape),
-            buffers: &[Access::Read, Access::Read, Access::Read, Access::Write],
+            name: "prefix tokens",
+            text: &texts::prefix(gpu.parameter_space(), &shape),
+            buffers: &access,
             parameter_bytes: 4,
         })?;
-        let buffers = [embedded.whole(), prefix.whole(), positions.whole(), out.whole()];
-        Ok(Tokens {
+        Ok(Prefix {
             arguments: gpu.bind(&kernel, &buffers)?,
-            workgroups: [shape.width.div_ceil(64), shape.tokens],
+            workgroups: [stride(width).div_ceil(64), count],
         })
     }
 
@@ -157,9 +162,9 @@ pub struct RowGroups {
 }
 
 impl RowGroups {
-    /// Rows of `columns` numbers, one behind the other.
+    /// Rows of `columns` numbers, padded, one behind the other.
     pub fn dense(columns: u32) -> RowGroups {
-        RowGroups { base: 0, group: 1, outer: columns, inner: 0, per_vector: 1 }
+        RowGroups { base: 0, group: 1, outer: stride(columns), inner: 0, per_vector: 1 }
     }
 
     fn is_aligned(&self) -> bool {
@@ -184,7 +189,8 @@ struct RowParameters {
 }
 
 impl Rows {
-    /// From `input` to `out`, `[rows, columns]`; `norm` are gains and biases for normalised rows.
+    /// From `input` to `out`, `[rows, columns]`, in half precision where `half` says so of either; `norm` are gains and biases
+    /// for normalised rows. Images are in single precision.
     ///
     /// # Errors
     /// Those of [`Gpu::kernel`] and [`Gpu::bind`]; [`GpuError::Refused`] for normalised rows without `norm`.
@@ -194,6 +200,7 @@ impl Rows {
         source: RowSource,
         groups: RowGroups,
         [input, out]: [&Buffer; 2],
+        [half_input, half_output]: [bool; 2],
         norm: Option<[&Buffer; 2]>,
     ) -> Result<Rows, GpuError> {
         let mut buffers = vec![input.whole(), out.whole()];
@@ -202,11 +209,12 @@ impl Rows {
             buffers.extend(norm.map(Buffer::whole));
             access.extend([Access::Read; 2]);
         }
-        let shape = RowShape { columns, source, in_place: false, aligned: groups.is_aligned() };
+        let aligned = groups.is_aligned();
+        let shape = RowShape { columns, source, in_place: false, aligned, half_input, half_output };
         Rows::bind(gpu, &shape, groups, &buffers, &access)
     }
 
-    /// LayerNorm of the rows of `data`, in place.
+    /// LayerNorm of the rows of `data`, in place; in half precision, rows have to begin at multiples of four numbers.
     ///
     /// # Errors
     /// Those of [`Gpu::kernel`] and [`Gpu::bind`].
@@ -216,10 +224,19 @@ impl Rows {
         epsilon: f32,
         groups: RowGroups,
         data: &Buffer,
+        half: bool,
         norm: [&Buffer; 2],
     ) -> Result<Rows, GpuError> {
         let source = RowSource::Normalized { epsilon };
-        let shape = RowShape { columns, source, in_place: true, aligned: groups.is_aligned() };
+        let aligned = groups.is_aligned() && columns.is_multiple_of(4);
+        let shape = RowShape {
+            columns,
+            source,
+            in_place: true,
+            aligned,
+            half_input: half,
+            half_output: half,
+        };
         let buffers = [data.whole(), norm[0].whole(), norm[1].whole()];
         let access = [Access::Write, Access::Read, Access::Read];
         Rows::bind(gpu, &shape, groups, &buffers, &access)
@@ -232,6 +249,12 @@ impl Rows {
         buffers: &[super::Binding<'_>],
         access: &[Access],
     ) -> Result<Rows, GpuError> {
+        if shape.half_input && !shape.aligned {
+            return Err(GpuError::Refused {
+                what: "rows".to_owned(),
+                reason: "half precision needs rows at multiples of four numbers".to_owned(),
+            });
+        }
         let kernel = gpu.kernel(&KernelSource {
             name: "rows",
             text: &texts::rows(gpu.parameter_space(), shape),

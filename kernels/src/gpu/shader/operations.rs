@@ -2,11 +2,16 @@
 
 use super::{ParameterSpace, Template};
 
+/// Numbers that a row of so many takes: rows are padded with zeros.
+pub fn stride(columns: u32) -> u32 {
+    columns.next_multiple_of(8)
+}
+
 const ATTENTION: &str = include_str!("wgsl/attention.wgsl");
 const WIDE_ATTENTION: &str = include_str!("wgsl/wide_attention.wgsl");
 const POOL: &str = include_str!("wgsl/pool.wgsl");
+const PREFIX: &str = include_str!("wgsl/prefix.wgsl");
 const ROWS: &str = include_str!("wgsl/rows.wgsl");
-const TOKENS: &str = include_str!("wgsl/tokens.wgsl");
 
 /// Sizes of the attention of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub fn attention(space: ParameterSpace, shape: &AttentionShape) -> String {
         .define("HEADS", shape.heads)
         .define("HEAD_DIM", shape.head_dim)
         .define("QUARTERS", shape.head_dim.div_ceil(4))
+        .define("INPUT_STRIDE", stride(3 * shape.heads * shape.head_dim))
+        .define("OUTPUT_STRIDE", stride(shape.heads * shape.head_dim))
         .flag("ALIGNED", shape.head_dim.is_multiple_of(4))
         .flag("HALF", shape.half)
         .render()
@@ -68,6 +75,8 @@ pub fn wide_attention(space: ParameterSpace, shape: &AttentionShape) -> String {
         .define("HEADS", shape.heads)
         .define("HEAD_DIM", shape.head_dim)
         .define("FEATURES", shape.head_dim.div_ceil(THREADS))
+        .define("INPUT_STRIDE", stride(3 * shape.heads * shape.head_dim))
+        .define("OUTPUT_STRIDE", stride(shape.heads * shape.head_dim))
         .render()
 }
 
@@ -92,6 +101,7 @@ pub struct PoolShape {
 pub fn pool(space: ParameterSpace, shape: &PoolShape) -> String {
     Template::new(space, &[POOL])
         .define("WIDTH", shape.width)
+        .define("STRIDE", stride(shape.width))
         .define("TOKENS", shape.tokens)
         .define("FIRST", shape.first)
         .define("COUNT", shape.count)
@@ -100,27 +110,23 @@ pub fn pool(space: ParameterSpace, shape: &PoolShape) -> String {
         .render()
 }
 
-/// How patches become tokens.
+/// The tokens in front of the patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenShape {
+pub struct PrefixShape {
     /// Features of a token.
     pub width: u32,
     /// Tokens of an image.
     pub tokens: u32,
-    /// Those that come before the patches.
-    pub prefix: u32,
-    /// The first token with a position; `None` where there are no positions.
-    pub embedded_from: Option<u32>,
+    /// Whether positions are added.
+    pub positions: bool,
 }
 
-/// Embedded patches to tokens.
-pub fn tokens(space: ParameterSpace, shape: &TokenShape) -> String {
-    Template::new(space, &[TOKENS])
-        .define("WIDTH", shape.width)
+/// Tokens before the patches.
+pub fn prefix(space: ParameterSpace, shape: &PrefixShape) -> String {
+    Template::new(space, &[PREFIX])
+        .define("STRIDE", stride(shape.width))
         .define("TOKENS", shape.tokens)
-        .define("PREFIX", shape.prefix)
-        .define("UNEMBEDDED", shape.embedded_from.unwrap_or(0))
-        .flag("POSITIONS", shape.embedded_from.is_some())
+        .flag("POSITIONS", shape.positions)
         .render()
 }
 
@@ -158,8 +164,12 @@ pub struct RowShape {
     pub source: RowSource,
     /// Rows are written where they were read.
     pub in_place: bool,
-    /// Rows begin at multiples of four numbers.
+    /// Rows of the input begin at multiples of four numbers.
     pub aligned: bool,
+    /// The input is in half precision, if it is aligned.
+    pub half_input: bool,
+    /// The output is in half precision.
+    pub half_output: bool,
 }
 
 impl RowShape {
@@ -172,16 +182,23 @@ impl RowShape {
 /// Rows, normalised or gathered.
 pub fn rows(space: ParameterSpace, shape: &RowShape) -> String {
     let patches = matches!(shape.source, RowSource::Patches(_));
-    let aligned = shape.columns.is_multiple_of(4);
-    let aligned_input = aligned && shape.aligned && !patches;
-    let element = |aligned| if aligned { "vec4<f32>" } else { "f32" };
+    let scalar = patches || !shape.aligned;
+    let quarter = |half| if half { "vec2<u32>" } else { "vec4<f32>" };
+    let first_norm = if shape.in_place { 1 } else { 2 };
+    let written = if shape.in_place { "QUARTERS" } else { "STRIDE / 4u" };
     let template = Template::new(space, &[ROWS])
         .define("THREADS", shape.threads())
         .define("COLUMNS", shape.columns)
-        .define("INPUT", element(aligned_input))
-        .define("OUTPUT", element(aligned))
-        .flag("ALIGNED_INPUT", aligned_input)
-        .flag("ALIGNED_OUTPUT", aligned)
+        .define("STRIDE", stride(shape.columns))
+        .define("INPUT", if scalar { "f32" } else { quarter(shape.half_input) })
+        .define("OUTPUT", quarter(shape.half_output))
+        .define("SCALE", first_norm)
+        .define("SHIFT", first_norm + 1)
+        .define("WRITTEN", written)
+        .flag("SCALAR_INPUT", scalar)
+        .flag("INPUT_F16", shape.half_input)
+        .flag("OUTPUT_F16", shape.half_output)
+        .flag("HALF", shape.half_input || shape.half_output)
         .flag("IN_PLACE", shape.in_place)
         .flag("PATCHES", patches);
     match shape.source {

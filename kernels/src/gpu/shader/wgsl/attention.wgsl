@@ -4,8 +4,8 @@
 // online softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018). Keys and values pass through
 // workgroup memory a tile at a time; all threads read the same element of it at once, which is one broadcast.
 //
-// QUARTERS is HEAD_DIM / 4 rounded up, KEYS a multiple of 4. ALIGNED: HEAD_DIM is a multiple of 4. HALF, only with ALIGNED:
-// numbers are stored as pairs of f16.
+// Tokens take rows of INPUT_STRIDE and OUTPUT_STRIDE numbers, multiples of 8. QUARTERS is HEAD_DIM / 4 rounded up, KEYS a multiple
+// of 4. ALIGNED: HEAD_DIM is a multiple of 4. HALF, only with ALIGNED: numbers are stored as pairs of f16.
 
 const QUERIES: u32 = $QUERIES;
 const KEYS: u32 = $KEYS;
@@ -13,6 +13,8 @@ const TOKENS: u32 = $TOKENS;
 const HEADS: u32 = $HEADS;
 const HEAD_DIM: u32 = $HEAD_DIM;
 const QUARTERS: u32 = $QUARTERS;
+const INPUT_STRIDE: u32 = $INPUT_STRIDE;
+const OUTPUT_STRIDE: u32 = $OUTPUT_STRIDE;
 const WIDTH = HEADS * HEAD_DIM;
 const LOWEST = -3.4e38;
 
@@ -74,9 +76,9 @@ fn main(
     let image = group.z;
     let token = group.x * QUERIES + lane;
     // Of token 0. A token has queries, then keys, then values, each of all heads.
-    let head = image * TOKENS * 3u * WIDTH + group.y * HEAD_DIM;
+    let head = image * TOKENS * INPUT_STRIDE + group.y * HEAD_DIM;
     // Threads beyond the last token help to load, with some query.
-    let query_start = head + min(token, TOKENS - 1u) * 3u * WIDTH;
+    let query_start = head + min(token, TOKENS - 1u) * INPUT_STRIDE;
     let scale = inverseSqrt(f32(HEAD_DIM));
     var query: array<vec4<f32>, QUARTERS>;
     var sums: array<vec4<f32>, QUARTERS>;
@@ -94,7 +96,7 @@ fn main(
             var key_part = vec4<f32>();
             var value_part = vec4<f32>();
             if key < TOKENS {
-                let start = head + key * 3u * WIDTH;
+                let start = head + key * INPUT_STRIDE;
                 key_part = load(start + WIDTH, i % QUARTERS);
                 value_part = load(start + 2u * WIDTH, i % QUARTERS);
             }
@@ -136,7 +138,7 @@ fn main(
     }
 
     if token < TOKENS {
-        let start = (image * TOKENS + token) * WIDTH + group.y * HEAD_DIM;
+        let start = (image * TOKENS + token) * OUTPUT_STRIDE + group.y * HEAD_DIM;
         for (var i = 0u; i < QUARTERS; i++) {
             store(start, i, sums[i] / total);
         }

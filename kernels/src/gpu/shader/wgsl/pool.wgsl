@@ -1,10 +1,11 @@
-// Tokens [images, TOKENS, WIDTH] to pooled features [images, WIDTH]: mean, maximum or half the sum of both over COUNT tokens
-// from FIRST on. A thread per image and feature.
+// Tokens [images, TOKENS, STRIDE] to pooled features [images, STRIDE], WIDTH of them, zeros behind: mean, maximum or half the sum
+// of both over COUNT tokens from FIRST on. A thread per image and feature.
 
 struct Parameters { images: u32 }
 $PARAMETERS
 
 const WIDTH: u32 = $WIDTH;
+const STRIDE: u32 = $STRIDE;
 const TOKENS: u32 = $TOKENS;
 const FIRST: u32 = $FIRST;
 const COUNT: u32 = $COUNT;
@@ -16,12 +17,12 @@ const COUNT: u32 = $COUNT;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let feature = group.x * 64u + lane;
     let image = group.y;
-    if image >= parameters.images || feature >= WIDTH { return; }
-    let start = (image * TOKENS + FIRST) * WIDTH + feature;
+    if image >= parameters.images || feature >= STRIDE { return; }
+    let start = (image * TOKENS + FIRST) * STRIDE + feature;
     var sum = input[start];
     var largest = sum;
     for (var token = 1u; token < COUNT; token++) {
-        let value = input[start + token * WIDTH];
+        let value = input[start + token * STRIDE];
         sum += value;
         largest = max(largest, value);
     }
@@ -35,5 +36,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #else
     let pooled = largest;
 #endif
-    output[image * WIDTH + feature] = pooled;
+    output[image * STRIDE + feature] = select(0.0, pooled, feature < WIDTH);
 }

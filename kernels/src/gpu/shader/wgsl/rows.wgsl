@@ -2,8 +2,9 @@
 // registers; mean and variance are taken in two passes over those.
 //
 // The source: NORMALIZED (LayerNorm of `input` with `scale` and `shift`), PATCHES (of `input`, images
-// [images, CHANNELS, HEIGHT, WIDTH], a row per patch), or neither. INPUT and OUTPUT are vec4<f32>, which ALIGNED_INPUT and
-// ALIGNED_OUTPUT say, or f32. IN_PLACE: rows go back to where they came from.
+// [images, CHANNELS, HEIGHT, WIDTH], a row per patch), or neither. Rows of the output are padded with zeros to STRIDE numbers, a
+// multiple of 8; IN_PLACE, they go back to where they came from. Numbers are vec4<f32>; INPUT_F16 and OUTPUT_F16 say that they
+// are pairs of f16, SCALAR_INPUT that rows of the input begin anywhere.
 
 struct Parameters {
     rows: u32,
@@ -19,21 +20,31 @@ $PARAMETERS
 
 const THREADS: u32 = $THREADS;
 const COLUMNS: u32 = $COLUMNS;
+const STRIDE: u32 = $STRIDE;
 // Columns are taken in quarters, four at a time; a thread has every THREADS-th quarter.
 const QUARTERS = (COLUMNS + 3u) / 4u;
-const PIECES = (QUARTERS + THREADS - 1u) / THREADS;
+const PIECES = (STRIDE / 4u + THREADS - 1u) / THREADS;
 
 #if IN_PLACE
 @group(0) @binding(0) var<storage, read_write> input: array<$INPUT>;
-@group(0) @binding(1) var<storage, read> scale: array<f32>;
-@group(0) @binding(2) var<storage, read> shift: array<f32>;
 #else
 @group(0) @binding(0) var<storage, read> input: array<$INPUT>;
 @group(0) @binding(1) var<storage, read_write> output: array<$OUTPUT>;
-    #if NORMALIZED
-@group(0) @binding(2) var<storage, read> scale: array<f32>;
-@group(0) @binding(3) var<storage, read> shift: array<f32>;
-    #endif
+#endif
+#if NORMALIZED
+@group(0) @binding($SCALE) var<storage, read> scale: array<f32>;
+@group(0) @binding($SHIFT) var<storage, read> shift: array<f32>;
+#endif
+
+#if HALF
+fn from_halves(halves: vec2<u32>) -> vec4<f32> {
+    return vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
+}
+
+fn to_halves(numbers: vec4<f32>) -> vec2<u32> {
+    let within = clamp(numbers, vec4(-65504.0), vec4(65504.0));
+    return vec2(pack2x16float(within.xy), pack2x16float(within.zw));
+}
 #endif
 
 #if NORMALIZED
@@ -89,34 +100,40 @@ fn place(row: u32) -> u32 {
 
 // Four numbers of a row; zeros beyond its last.
 fn load(row: u32, quarter: u32) -> vec4<f32> {
-    #if ALIGNED_INPUT
-    return input[place(row) / 4u + quarter];
-    #else
+    #if SCALAR_INPUT
     var numbers = vec4<f32>();
     for (var i = 0u; i < 4u; i++) {
         if 4u * quarter + i < COLUMNS { numbers[i] = input[place(row) + 4u * quarter + i]; }
     }
     return numbers;
+    #else
+        #if INPUT_F16
+    return from_halves(input[place(row) / 4u + quarter]);
+        #else
+    return input[place(row) / 4u + quarter];
+        #endif
     #endif
 }
 #endif
 
 fn store(row: u32, quarter: u32, numbers: vec4<f32>) {
 #if IN_PLACE
-    #if ALIGNED_INPUT
-    input[place(row) / 4u + quarter] = numbers;
-    #else
+    #if SCALAR_INPUT
     for (var i = 0u; i < 4u; i++) {
         if 4u * quarter + i < COLUMNS { input[place(row) + 4u * quarter + i] = numbers[i]; }
     }
+    #else
+        #if INPUT_F16
+    input[place(row) / 4u + quarter] = to_halves(numbers);
+        #else
+    input[place(row) / 4u + quarter] = numbers;
+        #endif
     #endif
 #else
-    #if ALIGNED_OUTPUT
-    output[row * QUARTERS + quarter] = numbers;
+    #if OUTPUT_F16
+    output[row * STRIDE / 4u + quarter] = to_halves(numbers);
     #else
-    for (var i = 0u; i < 4u; i++) {
-        if 4u * quarter + i < COLUMNS { output[row * COLUMNS + 4u * quarter + i] = numbers[i]; }
-    }
+    output[row * STRIDE / 4u + quarter] = numbers;
     #endif
 #endif
 }
@@ -158,6 +175,6 @@ fn main(
 #endif
     for (var piece = 0u; piece < PIECES; piece++) {
         let quarter = piece * THREADS + lane;
-        if quarter < QUARTERS { store(row, quarter, numbers[piece]); }
+        if quarter < $WRITTEN { store(row, quarter, numbers[piece]); }
     }
 }

@@ -1,13 +1,15 @@
 // As attention.wgsl, for heads too wide for the registers of a thread: a workgroup per query. Scores of a tile of keys have a
 // thread each; then each thread sums the values of its features.
 //
-// FEATURES is HEAD_DIM / THREADS rounded up.
+// Tokens take rows of INPUT_STRIDE and OUTPUT_STRIDE numbers. FEATURES is HEAD_DIM / THREADS rounded up.
 
 const THREADS: u32 = $THREADS;
 const TOKENS: u32 = $TOKENS;
 const HEADS: u32 = $HEADS;
 const HEAD_DIM: u32 = $HEAD_DIM;
 const FEATURES: u32 = $FEATURES;
+const INPUT_STRIDE: u32 = $INPUT_STRIDE;
+const OUTPUT_STRIDE: u32 = $OUTPUT_STRIDE;
 const WIDTH = HEADS * HEAD_DIM;
 const LOWEST = -3.4e38;
 
@@ -22,8 +24,8 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let image = group.z;
-    let head = image * TOKENS * 3u * WIDTH + group.y * HEAD_DIM;
-    let query = head + group.x * 3u * WIDTH;
+    let head = image * TOKENS * INPUT_STRIDE + group.y * HEAD_DIM;
+    let query = head + group.x * INPUT_STRIDE;
     let scale = inverseSqrt(f32(HEAD_DIM));
     var sums: array<f32, FEATURES>;
     var largest = LOWEST;
@@ -32,7 +34,7 @@ fn main(
         let count = min(THREADS, TOKENS - first);
         var score = LOWEST;
         if lane < count {
-            let key = head + (first + lane) * 3u * WIDTH + WIDTH;
+            let key = head + (first + lane) * INPUT_STRIDE + WIDTH;
             score = 0.0;
             for (var i = 0u; i < HEAD_DIM; i++) {
                 score = fma(input[query + i] * scale, input[key + i], score);
@@ -50,14 +52,14 @@ fn main(
         for (var key = 0u; key < count; key++) {
             let weight = exp(scores[key] - largest);
             total += weight;
-            let value = head + (first + key) * 3u * WIDTH + 2u * WIDTH;
+            let value = head + (first + key) * INPUT_STRIDE + 2u * WIDTH;
             for (var i = 0u; i < FEATURES; i++) {
                 let feature = i * THREADS + lane;
                 if feature < HEAD_DIM { sums[i] = fma(weight, input[value + feature], sums[i]); }
             }
         }
     }
-    let start = (image * TOKENS + group.x) * WIDTH + group.y * HEAD_DIM;
+    let start = (image * TOKENS + group.x) * OUTPUT_STRIDE + group.y * HEAD_DIM;
     for (var i = 0u; i < FEATURES; i++) {
         let feature = i * THREADS + lane;
         if feature < HEAD_DIM { output[start + feature] = sums[i] / total; }
