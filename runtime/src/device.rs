@@ -1,11 +1,14 @@
 //! Devices: what the user asks for, and what was opened.
 //!
-//! A [`DeviceChoice`] is a request, as `--device` states it; opening it gives a [`Device`], onto which models are loaded
-//! ([`Model::open_on`](crate::Model::open_on)). The GPU needs the feature `gpu` of this crate: without it every request for one is
+//! A [`DeviceChoice`] is a request, as `--device` states it. A [`Device`] is open, and models are loaded onto it
+//! ([`Model::open_on`](crate::Model::open_on)). GPUs need the feature `gpu` of this crate: without it every request for one is
 //! an error that says so.
 
 use std::fmt;
 use std::str::FromStr;
+
+#[cfg(feature = "gpu")]
+use fresnel_kernels::gpu::{Gpu, GpuError, Selector};
 
 use crate::error::{Error, ErrorKind};
 
@@ -15,22 +18,17 @@ pub enum DeviceChoice {
     /// The host's cores.
     #[default]
     Cpu,
-    /// A GPU; an error where there is none.
-    Gpu(AdapterChoice),
-    /// The faster of both, which is measured; the CPU where there is no GPU.
+    /// A GPU; an error where there is none. Of several, the one that the text selects: a number in the list that `devices`
+    /// prints, a backend (`vulkan`, `metal`, `dx12`) or a part of a name; else the one that `FRESNEL_GPU` selects in the same
+    /// way, else the best, a software renderer being the last.
+    Gpu(Option<String>),
+    /// The faster of both, which is measured; software renderers take no part.
     Auto,
 }
 
-/// Which of several GPUs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum AdapterChoice {
-    /// A card where there is one, whatever else is there otherwise.
-    #[default]
-    Any,
-    /// The one of this number in the list that `devices` prints.
-    Index(usize),
-    /// The first whose name contains this, upper and lower case being the same.
-    Name(String),
+impl DeviceChoice {
+    /// The best GPU.
+    pub const GPU: Self = Self::Gpu(None);
 }
 
 impl FromStr for DeviceChoice {
@@ -40,13 +38,10 @@ impl FromStr for DeviceChoice {
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "cpu" => Ok(Self::Cpu),
-            "gpu" => Ok(Self::Gpu(AdapterChoice::Any)),
+            "gpu" => Ok(Self::GPU),
             "auto" => Ok(Self::Auto),
             _ => match text.strip_prefix("gpu:").filter(|adapter| !adapter.is_empty()) {
-                Some(adapter) => Ok(Self::Gpu(match adapter.parse() {
-                    Ok(index) => AdapterChoice::Index(index),
-                    Err(_) => AdapterChoice::Name(adapter.to_owned()),
-                })),
+                Some(adapter) => Ok(Self::Gpu(Some(adapter.to_owned()))),
                 None => Err(Error::new(
                     ErrorKind::Input,
                     format!("expected cpu, gpu, gpu:INDEX, gpu:NAME or auto, found {text:?}"),
@@ -60,39 +55,122 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            Self::Gpu(None) => f.write_str("gpu"),
+            Self::Gpu(Some(adapter)) => write!(f, "gpu:{adapter}"),
             Self::Auto => f.write_str("auto"),
-            Self::Gpu(AdapterChoice::Any) => f.write_str("gpu"),
-            Self::Gpu(AdapterChoice::Index(index)) => write!(f, "gpu:{index}"),
-            Self::Gpu(AdapterChoice::Name(name)) => write!(f, "gpu:{name}"),
         }
     }
 }
 
 /// A device ready for use: cheap to clone, the clones stand for the same one.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Device {
     /// The host's cores.
     Cpu,
+    /// A GPU.
+    #[cfg(feature = "gpu")]
+    Gpu(Gpu),
 }
 
 impl Device {
-    /// Opens the GPU that is asked for.
+    /// Opens the GPU that [`DeviceChoice::Gpu`] describes.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] in a build without the feature `gpu`, [`ErrorKind::Device`] when there is no such GPU or it
     /// can't be opened.
-    pub fn gpu(_: &AdapterChoice) -> Result<Self, Error> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "this build has no GPU support: build with --features gpu",
-        ))
+    #[cfg(feature = "gpu")]
+    pub fn gpu(adapter: Option<&str>) -> Result<Self, Error> {
+        let selector = match adapter {
+            Some(text) => text.parse().unwrap_or_default(),
+            None => Selector::from_env(),
+        };
+        // Any name contains the empty one, so that software renderers may be taken too.
+        let selector = match selector {
+            Selector::Auto => Selector::Name(String::new()),
+            selector => selector,
+        };
+        Ok(Self::Gpu(Gpu::open(&selector)?))
     }
+
+    /// Opens the best GPU that is not a software renderer.
+    ///
+    /// # Errors
+    /// As [`Device::gpu`].
+    #[cfg(feature = "gpu")]
+    pub(crate) fn card() -> Result<Self, Error> {
+        Ok(Self::Gpu(Gpu::open(&Selector::from_env())?))
+    }
+
+    /// Opens the GPU that [`DeviceChoice::Gpu`] describes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] in a build without the feature `gpu`, [`ErrorKind::Device`] when there is no such GPU or it
+    /// can't be opened.
+    #[cfg(not(feature = "gpu"))]
+    pub fn gpu(_: Option<&str>) -> Result<Self, Error> {
+        Err(no_support())
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    pub(crate) fn card() -> Result<Self, Error> {
+        Err(no_support())
+    }
+
+    /// `cpu` or `gpu`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            #[cfg(feature = "gpu")]
+            Self::Gpu(_) => "gpu",
+        }
+    }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn no_support() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "this build has no GPU support: build with --features gpu",
+    )
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) => write!(f, "{}", gpu.summary()),
+        }
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl From<GpuError> for Error {
+    fn from(error: GpuError) -> Self {
+        let (kind, what) = match &error {
+            GpuError::Limit { .. } => (ErrorKind::Limit, "the GPU's limits are too small"),
+            GpuError::Matrix(_) => (ErrorKind::Invalid, "cannot lay out the matrix"),
+            GpuError::NoAdapter { .. } => (ErrorKind::Device, "no GPU can be used"),
+            GpuError::OutOfMemory { .. } => (ErrorKind::Device, "the GPU's memory is too small"),
+            _ => (ErrorKind::Device, "the GPU failed"),
+        };
+        Error::new(kind, what).with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeviceChoice;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn choices_are_read_from_their_text() {
+        for text in ["cpu", "gpu", "auto", "gpu:0", "gpu:vulkan", "gpu:GeForce RTX"] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
+        }
+        for text in ["", "GPU", "gpu:", "cuda"] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap_err().kind(), ErrorKind::Input);
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::rows::row_stride;
+use super::shader::Element;
 use super::shader::operations::{
-    self as texts, AttentionShape, PoolShape, PrefixShape, RowShape, RowSource, stride,
+    self as texts, AttentionShape, PatchShape, PoolShape, PrefixShape, RowShape, RowSource,
 };
-use super::{Access, Arguments, Buffer, Gpu, GpuError, KernelSource, Recorder};
+use super::{Access, Arguments, Binding, Buffer, Gpu, GpuError, KernelSource, Recorder, Rows};
 
 /// `softmax(Q K^T / sqrt(head_dim)) V` of each image and head, sums in `f32`.
 #[derive(Clone, Debug)]
@@ -15,30 +17,35 @@ pub struct Attention {
     workgroups: [u32; 2],
     /// Multiply-adds of one image.
     work: u64,
+    /// Images that there is room for.
+    images: usize,
 }
 
 impl Attention {
-    /// From `qkv`, `[images, tokens, 3, heads, head_dim]`, to `out`, `[images, tokens, heads * head_dim]`.
+    /// From `qkv`, `[images * tokens, 3 * heads * head_dim]`, to `out`, `[images * tokens, heads * head_dim]`, both in half
+    /// precision or neither.
     ///
     /// # Errors
-    /// Those of [`Gpu::kernel`] and [`Gpu::bind`]; [`GpuError::Refused`] for half precision in heads for which there is none.
+    /// [`GpuError::Length`] when the shapes do not belong together, [`GpuError::Refused`] for half precision where
+    /// [`AttentionShape::has_half`] says that there is none, and those of [`Gpu::kernel`] and [`Gpu::bind`].
     pub fn new(
         gpu: &Gpu,
         shape: &AttentionShape,
-        qkv: &Buffer,
-        out: &Buffer,
+        qkv: &Rows,
+        out: &Rows,
     ) -> Result<Attention, GpuError> {
-        if shape.half && !shape.has_half() {
-            return Err(GpuError::Refused {
-                what: "attention".to_owned(),
-                reason: format!("heads of {} features have no half precision", shape.head_dim),
-            });
+        let width = shape.heads as usize * shape.head_dim as usize;
+        check("columns of queries, keys and values", 3 * width, qkv.columns())?;
+        check("columns of attention", width, out.columns())?;
+        let half = qkv.element() == Element::F16;
+        if half != (out.element() == Element::F16) || half && !shape.has_half() {
+            return Err(refused("attention", "half precision is for both sides or none, and not for these heads"));
         }
         let space = gpu.parameter_space();
         let (text, queries) = if shape.is_wide() {
             (texts::wide_attention(space, shape), 1)
         } else {
-            (texts::attention(space, shape), AttentionShape::QUERIES)
+            (texts::attention(space, shape, half), AttentionShape::QUERIES)
         };
         let kernel = gpu.kernel(&KernelSource {
             name: "attention",
@@ -48,17 +55,23 @@ impl Attention {
         })?;
         let [tokens, heads, head_dim] = [shape.tokens, shape.heads, shape.head_dim].map(u64::from);
         Ok(Attention {
-            arguments: gpu.bind(&kernel, &[qkv.whole(), out.whole()])?,
+            arguments: gpu.bind(&kernel, &[qkv.buffer().whole(), out.buffer().whole()])?,
             workgroups: [shape.tokens.div_ceil(queries), shape.heads],
             work: 2 * tokens * tokens * heads * head_dim,
+            images: qkv.rows().min(out.rows()) / shape.tokens as usize,
         })
     }
 
     /// For the first `images` images.
-    pub fn record(&self, recorder: &mut Recorder, images: u32) {
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] when there is no room for so many.
+    pub fn record(&self, recorder: &mut Recorder, images: usize) -> Result<(), GpuError> {
+        let images = check_room(images, self.images)?;
         recorder.spend(self.work.saturating_mul(u64::from(images)));
         let [x, y] = self.workgroups;
         recorder.dispatch(&self.arguments, &[0_u32; 0], [x, y, images]);
+        Ok(())
     }
 }
 
@@ -68,32 +81,46 @@ pub struct Pooling {
     arguments: Arguments,
     /// Workgroups for one image.
     workgroups: u32,
+    /// Images that there is room for.
+    images: usize,
 }
 
 impl Pooling {
-    /// From `tokens`, `[images, tokens, width]`, to `out`, `[images, width]`.
+    /// From `tokens`, `[images * tokens, width]`, to `out`, `[images, width]`, both in single precision.
     ///
     /// # Errors
-    /// Those of [`Gpu::kernel`] and [`Gpu::bind`].
+    /// [`GpuError::Length`] when the shapes do not belong together, and those of [`Gpu::kernel`] and [`Gpu::bind`].
     pub fn new(
         gpu: &Gpu,
         shape: &PoolShape,
-        tokens: &Buffer,
-        out: &Buffer,
+        tokens: &Rows,
+        out: &Rows,
     ) -> Result<Pooling, GpuError> {
+        let width = shape.width as usize;
+        check("columns of tokens", width, tokens.columns())?;
+        check("columns of pooled features", width, out.columns())?;
+        single("pooling", &[tokens, out])?;
         let kernel = gpu.kernel(&KernelSource {
             name: "pooling",
             text: &texts::pool(gpu.parameter_space(), shape),
             buffers: &[Access::Read, Access::Write],
             parameter_bytes: 4,
         })?;
-        let arguments = gpu.bind(&kernel, &[tokens.whole(), out.whole()])?;
-        Ok(Pooling { arguments, workgroups: stride(shape.width).div_ceil(64) })
+        Ok(Pooling {
+            arguments: gpu.bind(&kernel, &[tokens.buffer().whole(), out.buffer().whole()])?,
+            workgroups: (row_stride(width) as u32).div_ceil(texts::THREADS),
+            images: out.rows().min(tokens.rows() / shape.tokens as usize),
+        })
     }
 
     /// For the first `images` images.
-    pub fn record(&self, recorder: &mut Recorder, images: u32) {
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] when there is no room for so many.
+    pub fn record(&self, recorder: &mut Recorder, images: usize) -> Result<(), GpuError> {
+        let images = check_room(images, self.images)?;
         recorder.dispatch(&self.arguments, &images, [self.workgroups, images, 1]);
+        Ok(())
     }
 }
 
@@ -103,28 +130,37 @@ pub struct Prefix {
     arguments: Arguments,
     /// Workgroups for one image.
     workgroups: [u32; 2],
+    /// Images that there is room for.
+    images: usize,
 }
 
 impl Prefix {
-    /// The tokens of `prefix`, `[count, width]`, to the front of each image in `out`, `[images, tokens, width]`, the first rows of
-    /// `positions` added.
+    /// The rows of `prefix` to the front of each image of `tokens` rows in `out`, the first rows of `positions` added; all have as
+    /// many columns, in single precision.
     ///
     /// # Errors
-    /// Those of [`Gpu::kernel`] and [`Gpu::bind`].
+    /// [`GpuError::Length`] when the shapes do not belong together, and those of [`Gpu::kernel`] and [`Gpu::bind`].
     pub fn new(
         gpu: &Gpu,
-        [width, tokens, count]: [u32; 3],
-        prefix: &Buffer,
-        positions: Option<&Buffer>,
-        out: &Buffer,
+        tokens: usize,
+        prefix: &Rows,
+        positions: Option<&Rows>,
+        out: &Rows,
     ) -> Result<Prefix, GpuError> {
-        let shape = PrefixShape { width, tokens, positions: positions.is_some() };
-        let mut buffers = vec![prefix.whole(), out.whole()];
+        check("columns of tokens", out.columns(), prefix.columns())?;
+        single("prefix tokens", &[prefix, out])?;
+        let mut buffers = vec![prefix.buffer().whole(), out.buffer().whole()];
         let mut access = vec![Access::Read, Access::Write];
         if let Some(positions) = positions {
-            buffers.push(positions.whole());
+            check("columns of positions", out.columns(), positions.columns())?;
+            single("positions", &[positions])?;
+            check_room(prefix.rows(), positions.rows())?;
+            buffers.push(positions.buffer().whole());
             access.push(Access::Read);
         }
+        let stride = row_stride(out.columns()) as u32;
+        let shape =
+            PrefixShape { stride, tokens: tokens as u32, positions: positions.is_some() };
         let kernel = gpu.kernel(&KernelSource {
             name: "prefix tokens",
             text: &texts::prefix(gpu.parameter_space(), &shape),
@@ -133,52 +169,68 @@ impl Prefix {
         })?;
         Ok(Prefix {
             arguments: gpu.bind(&kernel, &buffers)?,
-            workgroups: [stride(width).div_ceil(64), count],
+            workgroups: [stride.div_ceil(texts::THREADS), prefix.rows() as u32],
+            images: out.rows() / tokens.max(1),
         })
     }
 
     /// For the first `images` images.
-    pub fn record(&self, recorder: &mut Recorder, images: u32) {
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] when there is no room for so many.
+    pub fn record(&self, recorder: &mut Recorder, images: usize) -> Result<(), GpuError> {
+        let images = check_room(images, self.images)?;
         let [x, y] = self.workgroups;
         recorder.dispatch(&self.arguments, &images, [x, y, images]);
+        Ok(())
     }
 }
 
-/// Where the rows of [`Rows`] lie in its input: row `r` begins at element
-/// `base + r / group * outer + r % group * inner`, and is normalised with vector number `r % group / per_vector`.
+/// Where rows lie in a buffer: row `r` begins at number `base + r / group * outer + r % group * inner`, and is normalised with
+/// vector number `r % group / per_vector`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct RowGroups {
-    /// Element that the first row begins at.
+    /// Number that the first row begins at.
     pub base: u32,
     /// Rows of a group.
     pub group: u32,
-    /// Elements from group to group.
+    /// Numbers from group to group.
     pub outer: u32,
-    /// Elements from row to row in a group.
+    /// Numbers from row to row in a group.
     pub inner: u32,
     /// Rows of a group that share a vector of gains.
     pub per_vector: u32,
 }
 
 impl RowGroups {
-    /// Rows of `columns` numbers, padded, one behind the other.
-    pub fn dense(columns: u32) -> RowGroups {
-        RowGroups { base: 0, group: 1, outer: stride(columns), inner: 0, per_vector: 1 }
+    /// Rows of `columns` numbers, one behind the other.
+    pub fn dense(columns: usize) -> RowGroups {
+        let outer = row_stride(columns) as u32;
+        RowGroups { base: 0, group: 1, outer, inner: 0, per_vector: 1 }
     }
 
+    /// Whether all of them begin at multiples of four numbers.
     fn is_aligned(&self) -> bool {
         [self.base, self.outer, self.inner].iter().all(|place| place.is_multiple_of(4))
     }
+
+    /// Rows that end within `numbers` numbers.
+    fn room(&self, numbers: usize, columns: usize) -> usize {
+        let [base, group, outer, inner] =
+            [self.base, self.group, self.outer, self.inner].map(|value| value as usize);
+        let last = base + group.saturating_sub(1) * inner + columns;
+        if last > numbers { 0 } else { ((numbers - last) / outer.max(1) + 1) * group }
+    }
 }
 
-/// Rows for a product: normalised, cut out of images, or as they are.
+/// Rows that are normalised or cut out of images.
 #[derive(Clone, Debug)]
-pub struct Rows {
+pub struct RowOperation {
     arguments: Arguments,
     groups: RowGroups,
-    /// Workgroups along one dimension of a dispatch.
-    most: u32,
+    /// Rows that there is room for.
+    rows: usize,
 }
 
 #[repr(C)]
@@ -188,72 +240,106 @@ struct RowParameters {
     groups: RowGroups,
 }
 
-impl Rows {
-    /// From `input` to `out`, `[rows, columns]`, in half precision where `half` says so of either; `norm` are gains and biases
-    /// for normalised rows. Images are in single precision.
+impl RowOperation {
+    /// LayerNorm of rows of `input`, which `groups` describes, to the rows of `out`; `norm` are gains and biases.
     ///
     /// # Errors
-    /// Those of [`Gpu::kernel`] and [`Gpu::bind`]; [`GpuError::Refused`] for normalised rows without `norm`.
-    pub fn new(
+    /// [`GpuError::Length`] when the shapes do not belong together, [`GpuError::Refused`] for half precision in rows that do not
+    /// begin at multiples of four, and those of [`Gpu::kernel`] and [`Gpu::bind`].
+    pub fn layer_norm(
         gpu: &Gpu,
-        columns: u32,
-        source: RowSource,
-        groups: RowGroups,
-        [input, out]: [&Buffer; 2],
-        [half_input, half_output]: [bool; 2],
-        norm: Option<[&Buffer; 2]>,
-    ) -> Result<Rows, GpuError> {
-        let mut buffers = vec![input.whole(), out.whole()];
-        let mut access = vec![Access::Read, Access::Write];
-        if let Some(norm) = norm {
-            buffers.extend(norm.map(Buffer::whole));
-            access.extend([Access::Read; 2]);
-        }
-        let aligned = groups.is_aligned();
-        let shape = RowShape { columns, source, in_place: false, aligned, half_input, half_output };
-        Rows::bind(gpu, &shape, groups, &buffers, &access)
-    }
-
-    /// LayerNorm of the rows of `data`, in place; in half precision, rows have to begin at multiples of four numbers.
-    ///
-    /// # Errors
-    /// Those of [`Gpu::kernel`] and [`Gpu::bind`].
-    pub fn in_place(
-        gpu: &Gpu,
-        columns: u32,
         epsilon: f32,
+        input: &Rows,
         groups: RowGroups,
-        data: &Buffer,
-        half: bool,
         norm: [&Buffer; 2],
-    ) -> Result<Rows, GpuError> {
-        let source = RowSource::Normalized { epsilon };
-        let aligned = groups.is_aligned() && columns.is_multiple_of(4);
+        out: &Rows,
+    ) -> Result<RowOperation, GpuError> {
         let shape = RowShape {
-            columns,
-            source,
-            in_place: true,
-            aligned,
-            half_input: half,
-            half_output: half,
+            columns: out.columns() as u32,
+            source: RowSource::Normalized { epsilon },
+            in_place: false,
+            aligned: groups.is_aligned(),
+            input: input.element(),
+            output: out.element(),
         };
-        let buffers = [data.whole(), norm[0].whole(), norm[1].whole()];
-        let access = [Access::Write, Access::Read, Access::Read];
-        Rows::bind(gpu, &shape, groups, &buffers, &access)
+        let buffers = [input.buffer(), out.buffer(), norm[0], norm[1]].map(Buffer::whole);
+        let access = [Access::Read, Access::Write, Access::Read, Access::Read];
+        let mut operation = RowOperation::new(gpu, &shape, groups, &buffers, &access)?;
+        let room = groups.room(numbers(input), out.columns());
+        operation.rows = room.min(out.rows());
+        Ok(operation)
     }
 
-    fn bind(
+    /// LayerNorm of rows of `columns` numbers in `data`, which `groups` describes, in place.
+    ///
+    /// # Errors
+    /// As [`RowOperation::layer_norm`].
+    pub fn layer_norm_in_place(
+        gpu: &Gpu,
+        epsilon: f32,
+        data: &Rows,
+        columns: usize,
+        groups: RowGroups,
+        norm: [&Buffer; 2],
+    ) -> Result<RowOperation, GpuError> {
+        let shape = RowShape {
+            columns: columns as u32,
+            source: RowSource::Normalized { epsilon },
+            in_place: true,
+            // What lies between the last column and the next multiple of four is none of this row's.
+            aligned: groups.is_aligned() && columns.is_multiple_of(4),
+            input: data.element(),
+            output: data.element(),
+        };
+        let buffers = [data.buffer(), norm[0], norm[1]].map(Buffer::whole);
+        let access = [Access::Write, Access::Read, Access::Read];
+        let mut operation = RowOperation::new(gpu, &shape, groups, &buffers, &access)?;
+        operation.rows = groups.room(numbers(data), columns);
+        Ok(operation)
+    }
+
+    /// Patches of `images`, `[images, channels, height, width]` in `f32`, to the rows of `out`, in the order of the weights of a
+    /// patch embedding.
+    ///
+    /// # Errors
+    /// As [`RowOperation::layer_norm`].
+    pub fn patches(
+        gpu: &Gpu,
+        patches: &PatchShape,
+        images: &Buffer,
+        out: &Rows,
+    ) -> Result<RowOperation, GpuError> {
+        let PatchShape { channels, image, patch } = *patches;
+        let [channels, height, width, patch_height, patch_width] =
+            [channels, image[0], image[1], patch[0], patch[1]].map(|size| size as usize);
+        check("numbers of a patch", channels * patch_height * patch_width, out.columns())?;
+        let shape = RowShape {
+            columns: out.columns() as u32,
+            source: RowSource::Patches(*patches),
+            in_place: false,
+            aligned: false,
+            input: Element::F32,
+            output: out.element(),
+        };
+        let buffers = [images.whole(), out.buffer().whole()];
+        let access = [Access::Read, Access::Write];
+        let groups = RowGroups::dense(out.columns());
+        let mut operation = RowOperation::new(gpu, &shape, groups, &buffers, &access)?;
+        let per_image = (height / patch_height) * (width / patch_width);
+        let images = images.bytes() as usize / size_of::<f32>() / (channels * height * width);
+        operation.rows = (images * per_image).min(out.rows());
+        Ok(operation)
+    }
+
+    fn new(
         gpu: &Gpu,
         shape: &RowShape,
         groups: RowGroups,
-        buffers: &[super::Binding<'_>],
+        buffers: &[Binding<'_>],
         access: &[Access],
-    ) -> Result<Rows, GpuError> {
-        if shape.half_input && !shape.aligned {
-            return Err(GpuError::Refused {
-                what: "rows".to_owned(),
-                reason: "half precision needs rows at multiples of four numbers".to_owned(),
-            });
+    ) -> Result<RowOperation, GpuError> {
+        if shape.input == Element::F16 && !shape.aligned {
+            return Err(refused("rows", "half precision needs rows at multiples of four numbers"));
         }
         let kernel = gpu.kernel(&KernelSource {
             name: "rows",
@@ -261,17 +347,54 @@ impl Rows {
             buffers: access,
             parameter_bytes: size_of::<RowParameters>() as u32,
         })?;
-        Ok(Rows {
-            arguments: gpu.bind(&kernel, buffers)?,
-            groups,
-            most: gpu.capabilities().limits.max_compute_workgroups_per_dimension,
-        })
+        Ok(RowOperation { arguments: gpu.bind(&kernel, buffers)?, groups, rows: 0 })
     }
 
     /// For the first `rows` rows.
-    pub fn record(&self, recorder: &mut Recorder, rows: u32) {
-        let across = rows.min(self.most).max(1);
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] when there is no room for so many.
+    pub fn record(&self, recorder: &mut Recorder, rows: usize) -> Result<(), GpuError> {
+        let rows = check_room(rows, self.rows)?;
+        let most = recorder.gpu().capabilities().limits.max_compute_workgroups_per_dimension;
+        let across = rows.min(most).max(1);
         let parameters = RowParameters { rows, groups: self.groups };
         recorder.dispatch(&self.arguments, &parameters, [across, rows.div_ceil(across), 1]);
+        Ok(())
     }
+}
+
+/// Numbers that the memory of rows holds.
+fn numbers(rows: &Rows) -> usize {
+    rows.buffer().bytes() as usize / rows.element().bytes()
+}
+
+fn check(what: &'static str, expected: usize, found: usize) -> Result<(), GpuError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(GpuError::Length { what, expected: expected as u64, found: found as u64 })
+}
+
+/// `count`, if there is room for so many.
+fn check_room(count: usize, room: usize) -> Result<u32, GpuError> {
+    match u32::try_from(count) {
+        Ok(small) if count <= room => Ok(small),
+        _ => Err(GpuError::Length {
+            what: "rows or images at most",
+            expected: room as u64,
+            found: count as u64,
+        }),
+    }
+}
+
+fn single(what: &str, rows: &[&Rows]) -> Result<(), GpuError> {
+    if rows.iter().all(|rows| rows.element() == Element::F32) {
+        return Ok(());
+    }
+    Err(refused(what, "it is done in single precision only"))
+}
+
+fn refused(what: &str, reason: &str) -> GpuError {
+    GpuError::Refused { what: what.to_owned(), reason: reason.to_owned() }
 }

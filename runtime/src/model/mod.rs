@@ -200,7 +200,10 @@ impl Model {
         match &self.placed {
             Placed::Cpu(weights) => layers(weights, weights::cpu_kernel),
             #[cfg(feature = "gpu")]
-            Placed::Gpu(weights) => layers(weights, weights::gpu_kernel),
+            Placed::Gpu(weights) => {
+                let kernel = |weight: &_, arithmetic| weights.placement.kernel(weight, arithmetic);
+                layers(weights, kernel)
+            }
         }
     }
 

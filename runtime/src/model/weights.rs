@@ -4,6 +4,8 @@
 //! the tensors, which are read one after the other in the order in which a file has them. Nothing of the file is kept.
 
 mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod source;
 
 use std::io::{Read, Seek};
@@ -14,6 +16,8 @@ use crate::error::Error;
 use crate::format::Encoding;
 use crate::format::reader::Reader;
 pub(crate) use cpu::{Cpu, kernel as cpu_kernel};
+#[cfg(feature = "gpu")]
+pub(crate) use gpu::Gpu;
 use source::Source;
 pub(crate) use source::dequantized;
 
@@ -23,8 +27,10 @@ pub(crate) trait Placement: Clone {
     type Matrix;
     /// A matrix to which rows are added as they are read.
     type Builder;
-    /// A bias, norm, token or the like.
+    /// A bias, norm or the like.
     type Vector;
+    /// Tokens: rows of as many numbers as a token has features.
+    type Rows;
 
     /// A matrix of `n` rows of `k` columns.
     fn builder(&self, encoding: Encoding, n: usize, k: usize) -> Result<Self::Builder, Error>;
@@ -43,11 +49,17 @@ pub(crate) trait Placement: Clone {
     /// A vector of these values.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, Error>;
 
+    /// Rows of `columns` numbers.
+    fn rows(&self, values: Vec<f32>, columns: usize) -> Result<Self::Rows, Error>;
+
     /// Bytes that a matrix occupies.
     fn matrix_bytes(matrix: &Self::Matrix) -> usize;
 
     /// Bytes that a vector occupies.
     fn vector_bytes(vector: &Self::Vector) -> usize;
+
+    /// Bytes that rows occupy.
+    fn rows_bytes(rows: &Self::Rows) -> usize;
 }
 
 /// A linear layer.
@@ -83,13 +95,13 @@ pub(crate) struct Weights<P: Placement = Cpu> {
     pub(crate) placement: P,
     pub(crate) patch_embed: Linear<P>,
     /// `[dim]`
-    pub(crate) class_token: Option<P::Vector>,
+    pub(crate) class_token: Option<P::Rows>,
     /// `[dim]`
-    pub(crate) distillation_token: Option<P::Vector>,
+    pub(crate) distillation_token: Option<P::Rows>,
     /// `[registers, dim]`
-    pub(crate) register_tokens: Option<P::Vector>,
+    pub(crate) register_tokens: Option<P::Rows>,
     /// `[tokens or patches, dim]`
-    pub(crate) position_embedding: Option<P::Vector>,
+    pub(crate) position_embedding: Option<P::Rows>,
     pub(crate) pre_norm: Option<Norm<P>>,
     pub(crate) blocks: Vec<Block<P>>,
     pub(crate) norm: Option<Norm<P>>,
@@ -113,10 +125,10 @@ impl<P: Placement> Weights<P> {
             Source { reader, placement: placement.clone(), epsilon: config.norm_epsilon };
         Ok(Self {
             placement,
-            class_token: source.optional_vector("cls_token")?,
-            distillation_token: source.optional_vector("dist_token")?,
-            register_tokens: source.optional_vector("reg_token")?,
-            position_embedding: source.optional_vector("pos_embed")?,
+            class_token: source.optional_rows("cls_token")?,
+            distillation_token: source.optional_rows("dist_token")?,
+            register_tokens: source.optional_rows("reg_token")?,
+            position_embedding: source.optional_rows("pos_embed")?,
             patch_embed: source.linear("patch_embed.proj")?,
             pre_norm: source.optional_norm("norm_pre")?,
             blocks: (0..config.depth)
@@ -175,9 +187,10 @@ impl<P: Placement> Weights<P> {
         let linears = self.linears();
         let biases = linears.iter().map(|(_, linear)| &linear.bias);
         let matrices = linears.iter().map(|(_, linear)| P::matrix_bytes(&linear.weight));
-        let vectors = scales.chain(tokens).chain(biases).flatten();
+        let vectors = scales.chain(biases).flatten();
         let vectors = vectors.chain(norms.flat_map(|norm| [&norm.gamma, &norm.beta]));
-        matrices.chain(vectors.map(P::vector_bytes)).sum()
+        let tokens = tokens.into_iter().flatten().map(P::rows_bytes);
+        matrices.chain(vectors.map(P::vector_bytes)).chain(tokens).sum()
     }
 }
 

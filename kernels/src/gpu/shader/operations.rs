@@ -1,9 +1,12 @@
 //! Shaders of the operations between the products.
 
-use super::{ParameterSpace, Template};
+use super::{Element, ParameterSpace, Template};
+
+/// Threads of a workgroup, where each has one element.
+pub const THREADS: u32 = 64;
 
 /// Numbers that a row of so many takes: rows are padded with zeros.
-pub fn stride(columns: u32) -> u32 {
+fn stride(columns: u32) -> u32 {
     columns.next_multiple_of(8)
 }
 
@@ -22,8 +25,6 @@ pub struct AttentionShape {
     pub heads: u32,
     /// Features of a head.
     pub head_dim: u32,
-    /// Queries, keys, values and outputs are stored in half precision, where [`has_half`](Self::has_half).
-    pub half: bool,
 }
 
 impl AttentionShape {
@@ -32,7 +33,7 @@ impl AttentionShape {
     /// Widest heads for [`attention`]: query and sums of a thread stay in registers, or near them.
     pub const MAX_NARROW: u32 = 128;
 
-    /// Whether there is a shader for it in half precision.
+    /// Whether there is a shader for it with numbers stored in half precision.
     pub fn has_half(&self) -> bool {
         self.head_dim.is_multiple_of(4) && !self.is_wide()
     }
@@ -50,8 +51,8 @@ impl AttentionShape {
     }
 }
 
-/// Attention with a thread per query.
-pub fn attention(space: ParameterSpace, shape: &AttentionShape) -> String {
+/// Attention with a thread per query, queries, keys, values and outputs stored in half precision or not.
+pub fn attention(space: ParameterSpace, shape: &AttentionShape, half: bool) -> String {
     Template::new(space, &[ATTENTION])
         .define("QUERIES", AttentionShape::QUERIES)
         .define("KEYS", shape.keys())
@@ -62,13 +63,12 @@ pub fn attention(space: ParameterSpace, shape: &AttentionShape) -> String {
         .define("INPUT_STRIDE", stride(3 * shape.heads * shape.head_dim))
         .define("OUTPUT_STRIDE", stride(shape.heads * shape.head_dim))
         .flag("ALIGNED", shape.head_dim.is_multiple_of(4))
-        .flag("HALF", shape.half)
+        .flag("HALF", half)
         .render()
 }
 
 /// Attention with a workgroup per query, in single precision.
 pub fn wide_attention(space: ParameterSpace, shape: &AttentionShape) -> String {
-    const THREADS: u32 = 64;
     Template::new(space, &[WIDE_ATTENTION])
         .define("THREADS", THREADS)
         .define("TOKENS", shape.tokens)
@@ -100,6 +100,7 @@ pub struct PoolShape {
 /// Tokens to pooled features.
 pub fn pool(space: ParameterSpace, shape: &PoolShape) -> String {
     Template::new(space, &[POOL])
+        .define("THREADS", THREADS)
         .define("WIDTH", shape.width)
         .define("STRIDE", stride(shape.width))
         .define("TOKENS", shape.tokens)
@@ -113,8 +114,8 @@ pub fn pool(space: ParameterSpace, shape: &PoolShape) -> String {
 /// The tokens in front of the patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefixShape {
-    /// Features of a token.
-    pub width: u32,
+    /// Numbers that a token takes.
+    pub stride: u32,
     /// Tokens of an image.
     pub tokens: u32,
     /// Whether positions are added.
@@ -124,7 +125,8 @@ pub struct PrefixShape {
 /// Tokens before the patches.
 pub fn prefix(space: ParameterSpace, shape: &PrefixShape) -> String {
     Template::new(space, &[PREFIX])
-        .define("STRIDE", stride(shape.width))
+        .define("THREADS", THREADS)
+        .define("STRIDE", shape.stride)
         .define("TOKENS", shape.tokens)
         .flag("POSITIONS", shape.positions)
         .render()
@@ -133,8 +135,6 @@ pub fn prefix(space: ParameterSpace, shape: &PrefixShape) -> String {
 /// Where rows come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowSource {
-    /// Rows of numbers.
-    Plain,
     /// LayerNorm of rows of numbers.
     Normalized {
         /// Added to the variance.
@@ -166,10 +166,10 @@ pub struct RowShape {
     pub in_place: bool,
     /// Rows of the input begin at multiples of four numbers.
     pub aligned: bool,
-    /// The input is in half precision, if it is aligned.
-    pub half_input: bool,
-    /// The output is in half precision.
-    pub half_output: bool,
+    /// How numbers of the input lie in memory; in single precision where they are not aligned.
+    pub input: Element,
+    /// How those of the output do.
+    pub output: Element,
 }
 
 impl RowShape {
@@ -183,26 +183,30 @@ impl RowShape {
 pub fn rows(space: ParameterSpace, shape: &RowShape) -> String {
     let patches = matches!(shape.source, RowSource::Patches(_));
     let scalar = patches || !shape.aligned;
-    let quarter = |half| if half { "vec2<u32>" } else { "vec4<f32>" };
+    let quarter = |element| match element {
+        Element::F32 => "vec4<f32>",
+        Element::F16 => "vec2<u32>",
+    };
+    let [half_input, half_output] =
+        [shape.input, shape.output].map(|element| element == Element::F16);
     let first_norm = if shape.in_place { 1 } else { 2 };
     let written = if shape.in_place { "QUARTERS" } else { "STRIDE / 4u" };
     let template = Template::new(space, &[ROWS])
         .define("THREADS", shape.threads())
         .define("COLUMNS", shape.columns)
         .define("STRIDE", stride(shape.columns))
-        .define("INPUT", if scalar { "f32" } else { quarter(shape.half_input) })
-        .define("OUTPUT", quarter(shape.half_output))
+        .define("INPUT", if scalar { "f32" } else { quarter(shape.input) })
+        .define("OUTPUT", quarter(shape.output))
         .define("SCALE", first_norm)
         .define("SHIFT", first_norm + 1)
         .define("WRITTEN", written)
         .flag("SCALAR_INPUT", scalar)
-        .flag("INPUT_F16", shape.half_input)
-        .flag("OUTPUT_F16", shape.half_output)
-        .flag("HALF", shape.half_input || shape.half_output)
+        .flag("INPUT_F16", half_input)
+        .flag("OUTPUT_F16", half_output)
+        .flag("HALF", half_input || half_output)
         .flag("IN_PLACE", shape.in_place)
         .flag("PATCHES", patches);
     match shape.source {
-        RowSource::Plain => template,
         RowSource::Normalized { epsilon } => {
             template.flag("NORMALIZED", true).define("EPSILON", format!("{epsilon:?}f"))
         }

@@ -16,6 +16,7 @@ impl Placement for Cpu {
     type Matrix = Matrix;
     type Builder = MatrixBuilder;
     type Vector = Vec<f32>;
+    type Rows = Vec<f32>;
 
     fn builder(&self, encoding: Encoding, n: usize, k: usize) -> Result<MatrixBuilder, Error> {
         let builder = match encoding {
@@ -43,12 +44,20 @@ impl Placement for Cpu {
         Ok(values)
     }
 
+    fn rows(&self, values: Vec<f32>, _columns: usize) -> Result<Vec<f32>, Error> {
+        Ok(values)
+    }
+
     fn matrix_bytes(matrix: &Matrix) -> usize {
         matrix.resident_bytes()
     }
 
     fn vector_bytes(vector: &Vec<f32>) -> usize {
         size_of_val(vector.as_slice())
+    }
+
+    fn rows_bytes(rows: &Vec<f32>) -> usize {
+        size_of_val(rows.as_slice())
     }
 }
 

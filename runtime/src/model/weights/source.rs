@@ -71,6 +71,13 @@ impl<R: Read + Seek, P: Placement> Source<'_, R, P> {
         present.then(|| self.vector(name)).transpose()
     }
 
+    pub(super) fn optional_rows(&mut self, name: &str) -> Result<Option<P::Rows>, Error> {
+        let Some(entry) = self.reader.entry(name) else { return Ok(None) };
+        let columns = entry.shape.last().map_or(1, |&columns| columns as usize);
+        let values = self.values(name)?;
+        self.placement.rows(values, columns).map(Some).map_err(|error| error.at_tensor(name))
+    }
+
     fn matrix(&mut self, name: &str) -> Result<P::Matrix, Error> {
         let named = |error: Error| error.at_tensor(name);
         let entry = self.entry(name)?;

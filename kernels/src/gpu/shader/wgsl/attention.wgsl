@@ -68,6 +68,15 @@ fn store(start: u32, quarter: u32, numbers: vec4<f32>) {
 #endif
 }
 
+// Zeros behind the features of a token.
+fn pad(row: u32) {
+#if ALIGNED
+    for (var i = WIDTH / 4u; i < OUTPUT_STRIDE / 4u; i++) { store(row * OUTPUT_STRIDE, i, vec4<f32>()); }
+#else
+    for (var i = WIDTH; i < OUTPUT_STRIDE; i++) { output[row * OUTPUT_STRIDE + i] = 0.0; }
+#endif
+}
+
 @compute @workgroup_size($QUERIES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -142,5 +151,6 @@ fn main(
         for (var i = 0u; i < QUARTERS; i++) {
             store(start, i, sums[i] / total);
         }
+        if group.y == HEADS - 1u { pad(image * TOKENS + token); }
     }
 }

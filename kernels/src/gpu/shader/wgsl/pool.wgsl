@@ -5,6 +5,7 @@ struct Parameters { images: u32 }
 $PARAMETERS
 
 const WIDTH: u32 = $WIDTH;
+const THREADS: u32 = $THREADS;
 const STRIDE: u32 = $STRIDE;
 const TOKENS: u32 = $TOKENS;
 const FIRST: u32 = $FIRST;
@@ -13,9 +14,9 @@ const COUNT: u32 = $COUNT;
 @group(0) @binding(0) var<storage, read> input: array<f32>;
 @group(0) @binding(1) var<storage, read_write> output: array<f32>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let feature = group.x * 64u + lane;
+    let feature = group.x * THREADS + lane;
     let image = group.y;
     if image >= parameters.images || feature >= STRIDE { return; }
     let start = (image * TOKENS + FIRST) * STRIDE + feature;

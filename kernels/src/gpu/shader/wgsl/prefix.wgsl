@@ -4,6 +4,7 @@
 struct Parameters { images: u32 }
 $PARAMETERS
 
+const THREADS: u32 = $THREADS;
 const STRIDE: u32 = $STRIDE;
 const TOKENS: u32 = $TOKENS;
 
@@ -13,9 +14,9 @@ const TOKENS: u32 = $TOKENS;
 @group(0) @binding(2) var<storage, read> positions: array<f32>;
 #endif
 
-@compute @workgroup_size(64)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let feature = group.x * 64u + lane;
+    let feature = group.x * THREADS + lane;
     let token = group.y;
     let image = group.z;
     if image >= parameters.images || feature >= STRIDE { return; }

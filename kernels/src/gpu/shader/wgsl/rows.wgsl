@@ -1,8 +1,8 @@
-// Rows for a product: normalised, cut out of images, or as they are. A workgroup per row, which it reads once and keeps in
+// Rows for a product, normalised or cut out of images. A workgroup per row, which it reads once and keeps in
 // registers; mean and variance are taken in two passes over those.
 //
-// The source: NORMALIZED (LayerNorm of `input` with `scale` and `shift`), PATCHES (of `input`, images
-// [images, CHANNELS, HEIGHT, WIDTH], a row per patch), or neither. Rows of the output are padded with zeros to STRIDE numbers, a
+// The source: NORMALIZED (LayerNorm of `input` with `scale` and `shift`) or PATCHES (of `input`, images
+// [images, CHANNELS, HEIGHT, WIDTH], a row per patch). Rows of the output are padded with zeros to STRIDE numbers, a
 // multiple of 8; IN_PLACE, they go back to where they came from. Numbers are vec4<f32>; INPUT_F16 and OUTPUT_F16 say that they
 // are pairs of f16, SCALAR_INPUT that rows of the input begin anywhere.
 

@@ -64,4 +64,8 @@ fn main(
         let feature = i * THREADS + lane;
         if feature < HEAD_DIM { output[start + feature] = sums[i] / total; }
     }
+    // Zeros behind the features of a token.
+    if group.y == HEADS - 1u && WIDTH + lane < OUTPUT_STRIDE {
+        output[(image * TOKENS + group.x) * OUTPUT_STRIDE + WIDTH + lane] = 0.0;
+    }
 }
