@@ -63,6 +63,12 @@ impl Width {
     pub const fn middle(self) -> u32 {
         self.levels() / 2
     }
+
+    /// Input features with which no 32-bit sum of products of an integer matmul can overflow, at most.
+    pub(crate) const fn largest_integer_depth(self) -> usize {
+        // |q - zero| is at most 255, a code at most levels - 1.
+        i32::MAX as usize / (255 * (self.levels() as usize - 1))
+    }
 }
 
 #[cfg(test)]

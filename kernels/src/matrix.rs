@@ -127,11 +127,7 @@ impl Matrix {
             (Arithmetic::F32, _) => true,
             (_, None) => false,
             (Arithmetic::Half, Some(_)) => self.isa().supports(Arithmetic::Half),
-            (Arithmetic::Int8, Some(width)) => {
-                // |q - zero| is at most 255, a code at most levels - 1.
-                let largest = 255 * (width.levels() as usize - 1);
-                self.in_features <= i32::MAX as usize / largest
-            }
+            (Arithmetic::Int8, Some(width)) => self.in_features <= width.largest_integer_depth(),
         }
     }
 
@@ -172,7 +168,7 @@ fn lanes(token: Token) -> usize {
 }
 
 /// The number of weights of a shape whose panels, padded and at 32 bit, can be addressed.
-fn check_shape(n: usize, k: usize) -> Result<usize, MatrixError> {
+pub(crate) fn check_shape(n: usize, k: usize) -> Result<usize, MatrixError> {
     if n == 0 || k == 0 {
         return Err(MatrixError::Empty { out_features: n, in_features: k });
     }
@@ -185,6 +181,10 @@ fn check_shape(n: usize, k: usize) -> Result<usize, MatrixError> {
         .ok_or(too_large)
 }
 
-fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), MatrixError> {
+pub(crate) fn check_length(
+    what: &'static str,
+    expected: usize,
+    found: usize,
+) -> Result<(), MatrixError> {
     if expected == found { Ok(()) } else { Err(MatrixError::Length { what, expected, found }) }
 }

@@ -26,11 +26,17 @@ mod error;
 #[cfg(feature = "gpu")]
 mod kernel;
 #[cfg(feature = "gpu")]
+mod matmul;
+#[cfg(feature = "gpu")]
+mod matrix;
+#[cfg(feature = "gpu")]
 mod operations;
 #[cfg(feature = "gpu")]
 mod plan;
 #[cfg(feature = "gpu")]
 mod recorder;
+#[cfg(feature = "gpu")]
+mod rows;
 pub mod shader;
 #[cfg(all(test, feature = "gpu"))]
 mod tests;
@@ -43,9 +49,12 @@ pub use {
     device::Gpu,
     error::GpuError,
     kernel::{Access, Arguments, Kernel, KernelSource},
-    operations::{Attention, Pooling, Prefix, RowGroups, Rows},
-    plan::Variant,
+    matmul::{Epilogue, Matmul, MatmulDescriptor, Operand, Placement, Residual},
+    matrix::{Matrix, MatrixBuilder},
+    operations::{Attention, Pooling, Prefix, RowGroups, RowOperation},
+    plan::{Plan, Variant},
     recorder::{Readback, Recorder, Submission},
+    rows::{Quantize, Quantized, Rows, row_stride},
     // Devices are shared through its types.
     wgpu,
 };

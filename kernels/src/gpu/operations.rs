@@ -39,7 +39,10 @@ impl Attention {
         check("columns of attention", width, out.columns())?;
         let half = qkv.element() == Element::F16;
         if half != (out.element() == Element::F16) || half && !shape.has_half() {
-            return Err(refused("attention", "half precision is for both sides or none, and not for these heads"));
+            return Err(refused(
+                "attention",
+                "half precision is for both sides or none, and not for these heads",
+            ));
         }
         let space = gpu.parameter_space();
         let (text, queries) = if shape.is_wide() {
@@ -159,8 +162,7 @@ impl Prefix {
             access.push(Access::Read);
         }
         let stride = row_stride(out.columns()) as u32;
-        let shape =
-            PrefixShape { stride, tokens: tokens as u32, positions: positions.is_some() };
+        let shape = PrefixShape { stride, tokens: tokens as u32, positions: positions.is_some() };
         let kernel = gpu.kernel(&KernelSource {
             name: "prefix tokens",
             text: &texts::prefix(gpu.parameter_space(), &shape),

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::Capabilities;
+use super::shader::{MatmulShader, ParameterSpace, TileSize, Tiling};
+use super::{Capabilities, GpuError};
 
 /// A kernel for products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,5 +31,48 @@ impl fmt::Display for Variant {
             Variant::Integer => "integer",
             Variant::Tiled => "tiled",
         })
+    }
+}
+
+/// The kernel for a product, and its tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    /// The kernel.
+    pub variant: Variant,
+    /// Its tile.
+    pub size: TileSize,
+}
+
+impl Plan {
+    /// Whether a device can run it.
+    pub(super) fn check(self, _: &Capabilities) -> Result<(), GpuError> {
+        Ok(())
+    }
+
+    /// Rows and columns of its tile.
+    pub(super) fn tile(self, _: &Capabilities) -> [u32; 2] {
+        let tiling = Tiling::of(self.size);
+        [tiling.rows, tiling.columns]
+    }
+
+    /// The text of a product.
+    pub(super) fn text(
+        self,
+        shader: &MatmulShader,
+        _: &Capabilities,
+        space: ParameterSpace,
+    ) -> String {
+        Tiling::of(self.size).text(shader, space)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = match self.size {
+            TileSize::Small => "small",
+            TileSize::Medium => "medium",
+            TileSize::Large => "large",
+        };
+        write!(formatter, "{}-{size}", self.variant)
     }
 }

@@ -15,7 +15,7 @@ mod float;
 mod half;
 mod integer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use ::half::f16;
 

@@ -4,7 +4,14 @@
 //! `#if !FLAG`), `#else` and `#endif` stay only where the host sets the flag (or does not). `$PARAMETERS` declares the variable
 //! `parameters` of the shader's `struct Parameters`, where the device expects it.
 
+mod matmul;
 pub mod operations;
+mod quantize;
 mod template;
 
+pub use matmul::{
+    ActivationKind, Element, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind,
+    TileSize, Tiling, WeightKind,
+};
+pub use quantize::quantize_text;
 pub use template::{ParameterSpace, Template};

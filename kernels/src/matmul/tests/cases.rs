@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// `(M, N, K)`: rows around every tile height, tails of every panel and group, more than one block of rows and of inputs.
-pub(super) const SHAPES: [(usize, usize, usize); 18] = [
+pub(crate) const SHAPES: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (1, 7, 3),
     (1, 100, 257),
@@ -29,7 +29,7 @@ pub(super) const SHAPES: [(usize, usize, usize); 18] = [
 
 /// Largest error of a float product, relative to the sum of the magnitudes of its terms. The terms of codes are those that
 /// are summed: centred code and centred offset, each times the activation.
-pub(super) const F32_TOLERANCES: [(&str, f64); 7] = [
+pub(crate) const F32_TOLERANCES: [(&str, f64); 7] = [
     ("1.58", 6e-7),
     ("2", 6e-7),
     ("3", 6e-7),
@@ -40,14 +40,14 @@ pub(super) const F32_TOLERANCES: [(&str, f64); 7] = [
 ];
 
 /// The same for an integer product of the quantised activations: a few roundings, whatever the number of terms.
-pub(super) const INT8_TOLERANCE: f64 = 3e-7;
+pub(crate) const INT8_TOLERANCE: f64 = 3e-7;
 
 /// The same for a product of activations rounded to bfloat16: the hardware's additions in float, in pairs.
-pub(super) const HALF_TOLERANCE: f64 = 1e-6;
+pub(crate) const HALF_TOLERANCE: f64 = 1e-6;
 
 /// What a matrix or its activations are filled with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fill {
+pub(crate) enum Fill {
     Random,
     /// Largest codes against activations of largest magnitude.
     Extreme,
@@ -55,22 +55,22 @@ pub(super) enum Fill {
     Zeros,
 }
 
-pub(super) const FILLS: [Fill; 3] = [Fill::Random, Fill::Extreme, Fill::Zeros];
+pub(crate) const FILLS: [Fill; 3] = [Fill::Random, Fill::Extreme, Fill::Zeros];
 
 /// A product of codes, before it is laid out for an instruction set.
-pub(super) struct Case {
-    pub(super) width: Width,
-    pub(super) m: usize,
-    pub(super) n: usize,
-    pub(super) k: usize,
-    pub(super) codes: Vec<u8>,
-    pub(super) scale: Vec<f32>,
-    pub(super) offset: Vec<f32>,
-    pub(super) a: Vec<f32>,
+pub(crate) struct Case {
+    pub(crate) width: Width,
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) codes: Vec<u8>,
+    pub(crate) scale: Vec<f32>,
+    pub(crate) offset: Vec<f32>,
+    pub(crate) a: Vec<f32>,
 }
 
 impl Case {
-    pub(super) fn new(
+    pub(crate) fn new(
         width: Width,
         (m, n, k): (usize, usize, usize),
         fill: Fill,
@@ -103,11 +103,11 @@ impl Case {
         Case { width, m, n, k, codes, scale, offset, a }
     }
 
-    pub(super) fn packed(&self) -> Vec<u8> {
+    pub(crate) fn packed(&self) -> Vec<u8> {
         pack::pack(self.width, self.n, self.k, &self.codes).unwrap()
     }
 
-    pub(super) fn matrix(&self, isa: Isa) -> Matrix {
+    pub(crate) fn matrix(&self, isa: Isa) -> Matrix {
         Matrix::from_codes(
             isa,
             self.width,
@@ -121,13 +121,13 @@ impl Case {
     }
 
     /// The weights, in f64.
-    pub(super) fn weights(&self) -> Vec<f64> {
+    pub(crate) fn weights(&self) -> Vec<f64> {
         let packed = self.packed();
         reference::dequantize(self.width, self.n, self.k, &packed, &self.scale, &self.offset)
             .unwrap()
     }
 
-    pub(super) fn operands(&self, a: Vec<f64>) -> Operands {
+    pub(crate) fn operands(&self, a: Vec<f64>) -> Operands {
         Operands {
             m: self.m,
             n: self.n,
@@ -139,7 +139,7 @@ impl Case {
     }
 
     /// Magnitudes of what is multiplied by an activation: centred codes times scale, and the centred offset.
-    pub(super) fn magnitudes(&self) -> Vec<f64> {
+    pub(crate) fn magnitudes(&self) -> Vec<f64> {
         let middle = f64::from(self.width.middle());
         let magnitude = |(index, &code): (usize, &u8)| {
             let scale = f64::from(self.scale[index / self.k]);
@@ -150,7 +150,7 @@ impl Case {
     }
 
     /// `sum_k (q - zero) * code`, in i64.
-    pub(super) fn accumulators(&self, a: &Activations) -> Vec<i64> {
+    pub(crate) fn accumulators(&self, a: &Activations) -> Vec<i64> {
         let mut out = Vec::new();
         let (codes, _, zeros) = a.to_codes();
         for (row, zero) in codes.chunks(self.k).zip(zeros) {
@@ -165,12 +165,12 @@ impl Case {
     }
 
     /// The activations, packed.
-    pub(super) fn pack(&self, pool: &Pool, arithmetic: Arithmetic) -> Activations {
+    pub(crate) fn pack(&self, pool: &Pool, arithmetic: Arithmetic) -> Activations {
         pack_plain(pool, arithmetic, &self.a, self.k)
     }
 
     /// The product with the activations of the case.
-    pub(super) fn product(
+    pub(crate) fn product(
         &self,
         pool: &Pool,
         arithmetic: Arithmetic,
@@ -182,17 +182,17 @@ impl Case {
         out
     }
 
-    pub(super) fn name(&self, isa: Isa) -> String {
+    pub(crate) fn name(&self, isa: Isa) -> String {
         format!("{isa}, {:?}, {} x {} x {}", self.width, self.m, self.n, self.k)
     }
 }
 
-pub(super) fn wide(values: &[f32]) -> Vec<f64> {
+pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
 
 /// Every case, each with another seed.
-pub(super) fn cases() -> impl Iterator<Item = Case> {
+pub(crate) fn cases() -> impl Iterator<Item = Case> {
     Width::ALL.into_iter().flat_map(|width| {
         SHAPES.into_iter().enumerate().flat_map(move |(seed, shape)| {
             FILLS.map(|fill| Case::new(width, shape, fill, seed as u64))
@@ -201,11 +201,11 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
 }
 
 /// One thread of an instruction set.
-pub(super) fn pool(isa: Isa) -> Pool {
+pub(crate) fn pool(isa: Isa) -> Pool {
     Pool::with_isa(1, isa).unwrap()
 }
 
-pub(super) fn pack_plain(
+pub(crate) fn pack_plain(
     pool: &Pool,
     arithmetic: Arithmetic,
     values: &[f32],
@@ -217,22 +217,22 @@ pub(super) fn pack_plain(
 }
 
 /// The instruction sets whose products in half precision are tested.
-pub(super) fn half_isas() -> impl Iterator<Item = Isa> {
+pub(crate) fn half_isas() -> impl Iterator<Item = Isa> {
     Isa::available().into_iter().filter(|isa| isa.supports(Arithmetic::Half))
 }
 
 /// Activations and weights in f64, with the magnitudes that bound the error of a product.
-pub(super) struct Operands {
-    pub(super) m: usize,
-    pub(super) n: usize,
-    pub(super) k: usize,
-    pub(super) a: Vec<f64>,
-    pub(super) weights: Vec<f64>,
-    pub(super) magnitudes: Vec<f64>,
+pub(crate) struct Operands {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) a: Vec<f64>,
+    pub(crate) weights: Vec<f64>,
+    pub(crate) magnitudes: Vec<f64>,
 }
 
 /// Checks a product against the oracle.
-pub(super) fn check(name: &str, operands: &Operands, tolerance: f64, out: &[f32]) {
+pub(crate) fn check(name: &str, operands: &Operands, tolerance: f64, out: &[f32]) {
     let Operands { m, n, k, .. } = *operands;
     let magnitudes: Vec<f64> = operands.a.iter().map(|value| value.abs()).collect();
     let expected = reference::matmul(&operands.a, m, &operands.weights, n, k);
@@ -247,7 +247,7 @@ pub(super) fn check(name: &str, operands: &Operands, tolerance: f64, out: &[f32]
     }
 }
 
-pub(super) fn f32_tolerance(label: &str) -> f64 {
+pub(crate) fn f32_tolerance(label: &str) -> f64 {
     let tolerance = F32_TOLERANCES.iter().find(|entry| entry.0 == label);
     tolerance.unwrap().1
 }

@@ -1,4 +1,4 @@
-mod cases;
+pub(crate) mod cases;
 
 use half::{bf16, f16};
 use proptest::prelude::*;

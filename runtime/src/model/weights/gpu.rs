@@ -37,7 +37,7 @@ impl Gpu {
     /// Name of those kernels.
     pub(crate) fn kernel(&self, weight: &Matrix, arithmetic: Arithmetic) -> String {
         let half = if arithmetic == Arithmetic::Half { "-f16" } else { "" };
-        format!("{}{half}-w{}", self.variant(weight, arithmetic), weight.bits())
+        format!("{}{half}-w{}", self.variant(weight, arithmetic), weight.kind().label())
     }
 }
 

@@ -1,0 +1,383 @@
+//! Products on a device: `out[m][n] = epilogue(sum_k a[m][k] * w[n][k])`.
+//!
+//! A product is prepared once, with its buffers, and recorded for any number of rows. Codes are expanded inside the shader, into
+//! the tile of weights that a workgroup stages for its rows.
+
+use super::plan::{Plan, Variant};
+use super::rows::{check_rows, row_stride};
+use super::shader::{
+    ActivationKind, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind, WeightKind,
+};
+use super::{
+    Access, Arguments, Binding, Buffer, Gpu, GpuError, Kernel, KernelSource, Matrix, Quantized,
+    Recorder, Rows,
+};
+use crate::{Activation, Width};
+
+/// The left operand of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// Numbers.
+    Rows(&'a Rows),
+    /// Codes, for integer products.
+    Quantized(&'a Quantized),
+}
+
+/// What is done with a product before it is stored: `residual + layer_scale[n] * activation(y + bias[n])`.
+///
+/// The default does nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Added to each row; `[N]`, f32.
+    pub bias: Option<&'a Buffer>,
+    /// Applied to each element.
+    pub activation: Option<Activation>,
+    /// Multiplies each row; `[N]`, f32.
+    pub layer_scale: Option<&'a Buffer>,
+    /// Added at the end.
+    pub residual: Option<Residual<'a>>,
+}
+
+/// What is added to a product in the end.
+#[derive(Clone, Copy, Debug)]
+pub enum Residual<'a> {
+    /// Row `m` modulo the number of its rows, of `N` columns: a matrix of `[M, N]`, or position embeddings that every image shares.
+    /// It may not be the output.
+    Rows(&'a Rows),
+    /// What the output holds at the same place.
+    InPlace,
+}
+
+/// Where the rows of a product go: row `m` to row `m / group * step + first + m % group` of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Rows that stay together, at least one.
+    pub group: u32,
+    /// Rows of the output from one group to the next.
+    pub step: u32,
+    /// Row of the output for row 0.
+    pub first: u32,
+}
+
+impl Placement {
+    /// Row `m` to row `m`.
+    pub const IDENTITY: Placement = Placement { group: u32::MAX, step: 0, first: 0 };
+
+    /// Rows that the output has at least, when rows below `count` are placed.
+    fn end(self, count: u64) -> u64 {
+        let group = u64::from(self.group);
+        let Some(last) = count.checked_sub(1) else { return 0 };
+        // The last row of the last whole group may lie behind the last row.
+        let place =
+            |row: u64| row / group * u64::from(self.step) + u64::from(self.first) + row % group;
+        let before = (last / group * group).checked_sub(1).map_or(0, place);
+        // Within a group rows follow one another, and so do the groups.
+        place(last).max(before) + 1
+    }
+}
+
+/// What a product is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct MatmulDescriptor<'a> {
+    /// `[M, K]`.
+    pub activations: Operand<'a>,
+    /// `[N, K]`.
+    pub weights: &'a Matrix,
+    /// What is done with the product.
+    pub epilogue: Epilogue<'a>,
+    /// `[M, N]`, or more rows with a placement.
+    pub output: &'a Rows,
+    /// Where rows go.
+    pub placement: Placement,
+}
+
+/// A product, bound to its buffers.
+#[derive(Clone, Debug)]
+pub struct Matmul {
+    arguments: Arguments,
+    plan: Plan,
+    weights: WeightKind,
+    parameters: Parameters,
+    placement: Placement,
+    /// Rows that the operand and the output have room for.
+    room: [usize; 2],
+    /// Rows and columns of a tile.
+    tile: [u32; 2],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Parameters {
+    first_row: u32,
+    last_row: u32,
+    columns: u32,
+    out_stride: u32,
+    in_features: u32,
+    activation_stride: u32,
+    weight_stride: u32,
+    out_group: u32,
+    out_step: u32,
+    out_first: u32,
+    residual_rows: u32,
+}
+
+impl Matmul {
+    /// Prepares a product by the kernel that a plan names.
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] when the shapes do not belong together, [`GpuError::Limit`] when the device does not have the plan's
+    /// kernel or the shape exceeds it; [`GpuError::Refused`], [`GpuError::OutOfMemory`] or [`GpuError::Lost`].
+    pub fn new(
+        gpu: &Gpu,
+        plan: Plan,
+        descriptor: &MatmulDescriptor<'_>,
+    ) -> Result<Matmul, GpuError> {
+        let output = OutputKind::Floats(descriptor.output.element());
+        let rows = descriptor.output;
+        let length = ("columns of the output", descriptor.weights.out_features(), rows.columns());
+        check_lengths(&[length])?;
+        Matmul::prepare(gpu, plan, descriptor, output, rows.buffer(), rows.rows())
+    }
+
+    /// Prepares the integers behind an integer product, `out[m][n] = sum_k (q[m][k] - zero[m]) * code[n][k]`: for tests. `out` has
+    /// `rows` rows of `N` `i32`, padded as [`Rows`] are; the output and the epilogue of the descriptor are not used.
+    ///
+    /// # Errors
+    /// As [`Matmul::new`].
+    pub fn accumulators(
+        gpu: &Gpu,
+        plan: Plan,
+        descriptor: &MatmulDescriptor<'_>,
+        out: &Buffer,
+        rows: usize,
+    ) -> Result<Matmul, GpuError> {
+        let descriptor = MatmulDescriptor {
+            epilogue: Epilogue::default(),
+            placement: Placement::IDENTITY,
+            ..*descriptor
+        };
+        let needed = rows * row_stride(descriptor.weights.out_features()) * size_of::<i32>();
+        check_rows(needed, out.bytes() as usize)?;
+        Matmul::prepare(gpu, plan, &descriptor, OutputKind::Accumulators, out, rows)
+    }
+
+    fn prepare(
+        gpu: &Gpu,
+        plan: Plan,
+        descriptor: &MatmulDescriptor<'_>,
+        output: OutputKind,
+        out: &Buffer,
+        out_rows: usize,
+    ) -> Result<Matmul, GpuError> {
+        let MatmulDescriptor { activations, weights, epilogue, placement, .. } = *descriptor;
+        check_shapes(descriptor)?;
+        check_integer(plan, activations, weights, output)?;
+        plan.check(gpu.capabilities())?;
+        let (rows, kind, activation_stride) = match activations {
+            Operand::Rows(rows) => {
+                let quads = row_stride(rows.columns()) / 4;
+                (rows.rows(), ActivationKind::Floats(rows.element()), quads)
+            }
+            Operand::Quantized(codes) => {
+                (codes.rows(), ActivationKind::Int8, codes.columns().div_ceil(16))
+            }
+        };
+        let shader = MatmulShader {
+            weights: weights.kind,
+            activations: kind,
+            output,
+            epilogue: EpilogueKind {
+                bias: epilogue.bias.is_some(),
+                activation: epilogue.activation,
+                layer_scale: epilogue.layer_scale.is_some(),
+                residual: epilogue.residual.map(|residual| match residual {
+                    Residual::Rows(rows) => ResidualKind::Other(rows.element()),
+                    Residual::InPlace => ResidualKind::InPlace,
+                }),
+            },
+        };
+        let buffers = shader.buffers();
+        let kernel = compile(gpu, plan, &shader, &buffers)?;
+        let bindings = bindings(&buffers, descriptor, out);
+        let residual_rows = match epilogue.residual {
+            Some(Residual::Rows(rows)) => rows.rows(),
+            Some(Residual::InPlace) | None => 1,
+        };
+        Ok(Matmul {
+            arguments: gpu.bind(&kernel, &bindings)?,
+            plan,
+            weights: weights.kind,
+            parameters: Parameters {
+                first_row: 0,
+                last_row: 0,
+                columns: weights.out_features,
+                out_stride: (row_stride(weights.out_features()) / 4) as u32,
+                in_features: weights.in_features,
+                activation_stride: activation_stride as u32,
+                weight_stride: weights.stride,
+                out_group: placement.group,
+                out_step: placement.step,
+                out_first: placement.first,
+                residual_rows: residual_rows as u32,
+            },
+            placement,
+            room: [rows, out_rows],
+            tile: plan.tile(gpu.capabilities()),
+        })
+    }
+
+    /// The kernel that computes it.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// A name for tables: `"{kernel}-w{weight bits}"`.
+    pub fn kernel_name(&self) -> String {
+        format!("{}-w{}", self.plan, self.weights.label())
+    }
+
+    /// Computes the first `rows` rows.
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] when the operand or the output has no room for so many.
+    pub fn record(&self, recorder: &mut Recorder, rows: usize) -> Result<(), GpuError> {
+        check_rows(rows, self.room[0])?;
+        let end = self.placement.end(rows as u64);
+        check_rows(usize::try_from(end).unwrap_or(usize::MAX), self.room[1])?;
+        let Some(last_row) = rows.checked_sub(1) else { return Ok(()) };
+        let capabilities = recorder.gpu().capabilities();
+        let most_groups = capabilities.limits.max_compute_workgroups_per_dimension;
+        let Parameters { columns, in_features, .. } = self.parameters;
+        // Whole tiles of rows, of which no dispatch has too many.
+        let row_work = u64::from(columns) * u64::from(in_features);
+        let most_rows = capabilities.work_per_dispatch() / row_work.max(1);
+        let tiles = (most_rows / u64::from(self.tile[0])).clamp(1, u64::from(most_groups)) as u32;
+        for first_row in (0..rows as u32).step_by((tiles * self.tile[0]) as usize) {
+            let rows = (rows as u32 - first_row).min(tiles * self.tile[0]);
+            recorder.spend(row_work * u64::from(rows));
+            let parameters = Parameters { first_row, last_row: last_row as u32, ..self.parameters };
+            let workgroups = [columns.div_ceil(self.tile[1]), rows.div_ceil(self.tile[0]), 1];
+            recorder.dispatch(&self.arguments, &parameters, workgroups);
+        }
+        Ok(())
+    }
+}
+
+#[allow(unsafe_code)]
+fn compile(
+    gpu: &Gpu,
+    plan: Plan,
+    shader: &MatmulShader,
+    buffers: &[MatmulBuffer],
+) -> Result<Kernel, GpuError> {
+    let text = plan.text(shader, gpu.capabilities(), gpu.parameter_space());
+    let access: Vec<Access> = buffers
+        .iter()
+        .map(|buffer| match buffer {
+            MatmulBuffer::Output => Access::Write,
+            _ => Access::Read,
+        })
+        .collect();
+    let source = KernelSource {
+        name: &format!("matmul {plan}"),
+        text: &text,
+        buffers: &access,
+        parameter_bytes: size_of::<Parameters>() as u32,
+    };
+    // SAFETY: `check_shapes` and `record` prove what the shaders rely on. Rows of activations are read up to `last_row` and
+    // `activation_stride`, and `record` has checked that the operand has room for the row; channels up to `columns - 1` and
+    // steps below the 64 input features that rows of weights are padded to; bias, layer scale and channels at quads that hold a
+    // column, and their lengths are checked; outputs and residuals at rows up to `last_row`, whose place `record` has checked or
+    // which are taken modulo `residual_rows`, and quads below `out_stride`. Workgroup arrays are indexed by constants and by
+    // the invocation's place in the tile. Loops count up to parameters. Divisors are constants, `out_group` and `residual_rows`,
+    // which `check_shapes` keeps from zero.
+    unsafe { gpu.kernel_unchecked(&source) }
+}
+
+fn bindings<'a>(
+    buffers: &[MatmulBuffer],
+    descriptor: &MatmulDescriptor<'a>,
+    out: &'a Buffer,
+) -> Vec<Binding<'a>> {
+    let MatmulDescriptor { activations, weights, epilogue, .. } = *descriptor;
+    let buffer = |buffer: &MatmulBuffer| match (buffer, activations) {
+        (MatmulBuffer::Activations, Operand::Rows(rows)) => Some(rows.buffer()),
+        (MatmulBuffer::Activations, Operand::Quantized(rows)) => Some(&rows.codes),
+        (MatmulBuffer::Grids, Operand::Quantized(rows)) => Some(&rows.grids),
+        (MatmulBuffer::Grids, Operand::Rows(_)) => None,
+        (MatmulBuffer::Weights, _) => Some(&weights.weights),
+        (MatmulBuffer::Channels, _) => weights.channels.as_ref(),
+        (MatmulBuffer::Bias, _) => epilogue.bias,
+        (MatmulBuffer::LayerScale, _) => epilogue.layer_scale,
+        (MatmulBuffer::Residual, _) => match epilogue.residual {
+            Some(Residual::Rows(rows)) => Some(rows.buffer()),
+            Some(Residual::InPlace) | None => None,
+        },
+        (MatmulBuffer::Output, _) => Some(out),
+    };
+    // The shader has those buffers that there are.
+    buffers.iter().filter_map(buffer).map(Buffer::whole).collect()
+}
+
+fn check_shapes(descriptor: &MatmulDescriptor<'_>) -> Result<(), GpuError> {
+    let MatmulDescriptor { activations, weights, epilogue, placement, .. } = *descriptor;
+    let (n, k) = (weights.out_features(), weights.in_features());
+    let columns = match activations {
+        Operand::Rows(rows) => rows.columns(),
+        Operand::Quantized(rows) => rows.columns(),
+    };
+    let numbers = |buffer: &Buffer| buffer.bytes() as usize / size_of::<f32>();
+    let mut lengths = vec![("columns of the activations", k, columns)];
+    lengths.extend(epilogue.bias.map(|bias| ("biases", n, numbers(bias))));
+    lengths.extend(epilogue.layer_scale.map(|scale| ("layer scales", n, numbers(scale))));
+    if let Some(Residual::Rows(rows)) = epilogue.residual {
+        lengths.push(("columns of the residual", n, rows.columns()));
+        lengths.push(("rows of the residual", rows.rows().max(1), rows.rows()));
+    }
+    let group = placement.group as usize;
+    lengths.push(("rows of a group", group.max(1), group));
+    check_lengths(&lengths)
+}
+
+/// Integer products are exact only while 32 bits hold them.
+fn check_integer(
+    plan: Plan,
+    activations: Operand<'_>,
+    weights: &Matrix,
+    output: OutputKind,
+) -> Result<(), GpuError> {
+    let refused = |reason: &str| GpuError::Refused {
+        what: format!("a product by the kernel {plan}"),
+        reason: reason.to_owned(),
+    };
+    match (plan.variant, activations, weights.kind) {
+        (Variant::Integer, Operand::Quantized(_), WeightKind::Codes(width)) => {
+            check_depth(width, weights.in_features())
+        }
+        (Variant::Integer, _, _) => Err(refused("both operands have to be codes")),
+        (_, Operand::Quantized(_), _) => Err(refused("the activations have to be numbers")),
+        _ if output == OutputKind::Accumulators => Err(refused("only integer sums are exact")),
+        _ => Ok(()),
+    }
+}
+
+fn check_depth(width: Width, in_features: usize) -> Result<(), GpuError> {
+    let available = width.largest_integer_depth();
+    if in_features <= available {
+        return Ok(());
+    }
+    Err(GpuError::Limit {
+        what: "input features of an integer product",
+        needed: in_features as u64,
+        available: available as u64,
+    })
+}
+
+fn check_lengths(lengths: &[(&'static str, usize, usize)]) -> Result<(), GpuError> {
+    match lengths.iter().find(|(_, expected, found)| expected != found) {
+        Some(&(what, expected, found)) => {
+            Err(GpuError::Length { what, expected: expected as u64, found: found as u64 })
+        }
+        None => Ok(()),
+    }
+}
