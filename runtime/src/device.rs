@@ -129,10 +129,7 @@ impl Device {
 
 #[cfg(not(feature = "gpu"))]
 fn no_support() -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        "this build has no GPU support: build with --features gpu",
-    )
+    Error::new(ErrorKind::Unsupported, "this build has no GPU support: build with --features gpu")
 }
 
 impl fmt::Display for Device {

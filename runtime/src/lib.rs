@@ -22,6 +22,7 @@
 //! - [`format`](mod@format): the file, its reader and its writer; `FORMAT.md` is its specification;
 //! - [`model`]: hyper-parameters of the Vision Transformer family, and loaded models;
 //! - [`image`]: pictures to pixels, as timm and Pillow do it;
+//! - [`device`]: the CPU, and GPUs with the feature `gpu`;
 //! - [`session`]: running a model; [`exec`]: how that is done, and the oracle of its tests;
 //! - [`evaluation`]: accuracy on labelled pictures;
 //! - `cli`: the commands of the programs `fresnel-run` and `fresnel` (feature `cli`, on by default).
@@ -43,7 +44,7 @@ pub mod image;
 pub mod model;
 pub mod session;
 
-pub use device::{AdapterChoice, Device, DeviceChoice};
+pub use device::{Device, DeviceChoice};
 pub use error::{Error, ErrorKind};
 pub use model::Model;
-pub use session::{Compute, Session, SessionOptions};
+pub use session::{Compute, DeviceTiming, Session, SessionOptions};

@@ -1,11 +1,14 @@
 //! Sessions: a model together with what one thread of inference needs.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fresnel_kernels::Arithmetic;
 
+use crate::device::{Device, DeviceChoice};
 use crate::error::{Error, ErrorKind};
 use crate::exec::profile::Profile;
 use crate::exec::{Executor, Sizes};
@@ -30,7 +33,7 @@ pub enum Compute {
     Auto,
     /// Float activations: the reference
     F32,
-    /// Activations rounded to bfloat16, sums in float; float layers stay in float
+    /// Activations in half precision, sums in float: bfloat16 on the CPU, where float layers stay in float, else f16
     Half,
     /// Activations quantised to 8 bit per token, integer products; float layers stay in float
     Int8,
@@ -71,7 +74,7 @@ impl FromStr for Compute {
 /// How a [`Session`] computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionOptions {
-    /// Threads; 0 = one per core. Results do not depend on it.
+    /// Threads of the host; 0 = one per core. Results do not depend on it. On a GPU they only prepare images.
     pub threads: usize,
     /// Arithmetic of the activations.
     pub compute: Compute,
@@ -91,9 +94,75 @@ pub struct Session {
     model: Arc<Model>,
     executor: Executor,
     arithmetic: Arithmetic,
+    timings: Vec<DeviceTiming>,
+}
+
+/// What [`DeviceChoice::Auto`] measured of a device.
+#[derive(Clone, Debug)]
+pub struct DeviceTiming {
+    /// The device.
+    pub device: Device,
+    /// Time for one image.
+    pub time: Duration,
 }
 
 impl Session {
+    /// Opens the device that is asked for, loads a `.fresnel` file onto it and returns a session on that model.
+    ///
+    /// [`DeviceChoice::Auto`] loads it onto both the CPU and the best GPU, runs one image a few times on each, and keeps the
+    /// faster ([`Session::timings`] tells). A GPU that can't be used takes no part.
+    ///
+    /// # Errors
+    /// As [`Device::gpu`], [`Model::open_on`] and [`Session::new`].
+    pub fn open(
+        path: impl AsRef<Path>,
+        device: &DeviceChoice,
+        options: SessionOptions,
+    ) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let on = |device: &Device| {
+            let session = Model::open_on(path, device).and_then(|model| Self::new(&model, options));
+            session
+                .map_err(|error| if error.path().is_none() { error.at_path(path) } else { error })
+        };
+        match device {
+            DeviceChoice::Cpu => on(&Device::Cpu),
+            DeviceChoice::Gpu(adapter) => on(&Device::gpu(adapter.as_deref())?),
+            DeviceChoice::Auto => {
+                let mut cpu = on(&Device::Cpu)?;
+                let card = Device::card().and_then(|card| on(&card));
+                let timed = |mut gpu: Self| Ok::<_, Error>((gpu.time()?, gpu));
+                let Ok((gpu_time, mut gpu)) = card.and_then(timed) else { return Ok(cpu) };
+                let cpu_time = cpu.time()?;
+                let timings = [(&cpu, cpu_time), (&gpu, gpu_time)]
+                    .map(|(session, time)| DeviceTiming { device: session.model.device(), time });
+                let faster = if gpu_time < cpu_time { &mut gpu } else { &mut cpu };
+                faster.timings = timings.into();
+                Ok(if gpu_time < cpu_time { gpu } else { cpu })
+            }
+        }
+    }
+
+    /// The least time of a few runs of one image; the first, which warms up, does not count unless it takes long.
+    fn time(&mut self) -> Result<Duration, Error> {
+        const ROUNDS: usize = 5;
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let pixels = vec![0.5; Sizes::new(self.model.config()).image()];
+        let begin = Instant::now();
+        let mut least = Duration::MAX;
+        for round in 0..=ROUNDS {
+            let start = Instant::now();
+            self.run(&pixels, 1)?;
+            if round > 0 || begin.elapsed() > PATIENCE {
+                least = least.min(start.elapsed());
+            }
+            if begin.elapsed() > PATIENCE {
+                break;
+            }
+        }
+        Ok(least)
+    }
+
     /// A session on `model`.
     ///
     /// [`Compute::Auto`] is resolved here; where the file permits another mode than `f32`, the first session of a
@@ -112,7 +181,7 @@ impl Session {
             Compute::Half => return Err(no_half(model)),
             Compute::Auto => resolve_auto(model, &mut executor, options.int8_agreement)?,
         };
-        Ok(Self { model: Arc::clone(model), executor, arithmetic })
+        Ok(Self { model: Arc::clone(model), executor, arithmetic, timings: Vec::new() })
     }
 
     /// Runs `batch` images and returns `[batch, outputs]`: logits, or features of a model without
@@ -122,7 +191,9 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Input`] when the number of pixels is not that of `batch` images, or a pixel is not
-    /// a finite number (the message names its index); [`ErrorKind::Limit`] when memory cannot be had.
+    /// a finite number (the message names its index); [`ErrorKind::Limit`] when memory cannot be had;
+    /// [`ErrorKind::Device`] when a GPU was lost, as all its sessions are then: load the model onto another device,
+    /// or the same one opened again.
     pub fn run(&mut self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         let config = self.model.config();
         let [height, width] = config.image_size;
@@ -145,7 +216,8 @@ impl Session {
         Ok(out)
     }
 
-    /// As [`Session::run`], and tells where the time went. Reading the clock costs a few microseconds.
+    /// As [`Session::run`], and tells where the time went. Reading the clock costs a few microseconds; on a GPU every
+    /// operation is waited for, which costs some tens of microseconds each.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -158,6 +230,11 @@ impl Session {
         let result = self.run(pixels, batch);
         let profile = self.executor.stop_profile();
         Ok((result?, profile))
+    }
+
+    /// What was measured to choose between devices; empty where nothing was.
+    pub fn timings(&self) -> &[DeviceTiming] {
+        &self.timings
     }
 
     /// The model that the session runs.
@@ -228,7 +305,10 @@ fn resolve_auto(
     threshold: f64,
 ) -> Result<Arithmetic, Error> {
     let permitted = |(arithmetic, name)| {
-        let agrees = model.measured(name).is_some_and(|agreement| agreement >= threshold);
+        let agrees = |name| model.measured(name).is_some_and(|agreement| agreement >= threshold);
+        // A GPU's half precision is finer than the bytes whose agreement every file records.
+        let finer = arithmetic == Arithmetic::Half && model.isa().is_none();
+        let agrees = agrees(name) || finer && agrees(INT8_AGREEMENT);
         (agrees && model.supports(arithmetic)).then_some(arithmetic)
     };
     let others: Vec<Arithmetic> =

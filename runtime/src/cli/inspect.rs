@@ -104,7 +104,11 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         "file {} bytes, arithmetic bound {bound} bytes ({excess:+.2} %)",
         model.file_bytes()
     ))?;
-    output.line(format_args!("in memory {} bytes ({})", model.resident_bytes(), model.isa().map_or("", Isa::name)))
+    output.line(format_args!(
+        "in memory {} bytes ({})",
+        model.resident_bytes(),
+        model.isa().map_or("", Isa::name)
+    ))
 }
 
 /// Prints the recipe as it stands in the file.

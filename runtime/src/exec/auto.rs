@@ -17,10 +17,7 @@ const ROUNDS: usize = 4;
 ///
 /// # Errors
 /// When the buffers cannot be allocated.
-pub(crate) fn fastest(
-    executor: &mut Executor,
-    others: &[Arithmetic],
-) -> Result<Arithmetic, Error> {
+pub(crate) fn fastest(executor: &mut Executor, others: &[Arithmetic]) -> Result<Arithmetic, Error> {
     executor.reserve(1)?;
     let weights = Arc::clone(&executor.weights);
     let mut best: Vec<(Duration, Arithmetic)> =

@@ -152,13 +152,7 @@ impl Executor {
         }
     }
 
-    fn pass(
-        &mut self,
-        arithmetic: Arithmetic,
-        images: &[f32],
-        count: usize,
-        out: &mut [f32],
-    ) {
+    fn pass(&mut self, arithmetic: Arithmetic, images: &[f32], count: usize, out: &mut [f32]) {
         let sizes = self.sizes;
         let weights = Arc::clone(&self.weights);
         self.embed(arithmetic, images, count);

@@ -76,7 +76,9 @@ impl Executor {
     /// Names of the kernels that the blocks run on in `arithmetic`, each once, joined by `+`.
     pub(crate) fn kernels(&self, arithmetic: Arithmetic) -> String {
         match self {
-            Self::Cpu(executor) => executor.weights.kernels(|weight| cpu_kernel(weight, arithmetic)),
+            Self::Cpu(executor) => {
+                executor.weights.kernels(|weight| cpu_kernel(weight, arithmetic))
+            }
             #[cfg(feature = "gpu")]
             Self::Gpu(executor) => executor.kernels(arithmetic),
         }

@@ -8,6 +8,8 @@
 
 mod head;
 mod pass;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -94,7 +96,8 @@ impl Executor {
         out: &mut Vec<f32>,
     ) -> Result<(), Error> {
         let image = self.sizes.image();
-        let most = pass::most_images(&self.weights, &self.sizes)?.min(ROWS_PER_PASS / self.sizes.tokens());
+        let most =
+            pass::most_images(&self.weights, &self.sizes)?.min(ROWS_PER_PASS / self.sizes.tokens());
         let images = (pixels.len() / image).min(most.max(1));
         let fits = |pass: &Pass| pass.arithmetic() == arithmetic && pass.images() >= images;
         let pass = match self.pass.take().filter(fits) {
@@ -129,20 +132,11 @@ impl Executor {
                 }
                 elapsed = elapsed.min(time()?);
             }
-            best = best.min_by_time((elapsed, arithmetic));
+            if elapsed < best.0 {
+                best = (elapsed, arithmetic);
+            }
         }
         Ok(best.1)
-    }
-}
-
-/// The faster of two.
-trait MinByTime {
-    fn min_by_time(self, other: Self) -> Self;
-}
-
-impl MinByTime for (Duration, Arithmetic) {
-    fn min_by_time(self, other: Self) -> Self {
-        if other.0 < self.0 { other } else { self }
     }
 }
 
