@@ -17,7 +17,8 @@ use fresnel_runtime::cli as runtime;
 
 Results go to standard output, messages to standard error.
 Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input file, 4 reading or writing failed, 5 device.
-FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set.")]
+FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set,
+FRESNEL_GPU=INDEX|NAME|vulkan|metal|dx12 says which GPU --device gpu is.")]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -35,6 +36,7 @@ enum Command {
     Inspect(runtime::InspectArgs),
     Verify(runtime::VerifyArgs),
     Bench(runtime::BenchArgs),
+    Devices(runtime::DevicesArgs),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => (runtime::classify(args), args.report.json),
         Command::Inspect(args) => (runtime::inspect(args), args.report.json),
         Command::Verify(args) => (runtime::verify(args), args.report.json),
+        Command::Devices(args) => (runtime::devices(args), args.report.json),
         Command::Bench(args) => (runtime::bench(args), args.report.json),
     };
     runtime::finish(result, json)

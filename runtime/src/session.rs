@@ -51,6 +51,16 @@ impl Compute {
     }
 }
 
+impl From<Arithmetic> for Compute {
+    fn from(arithmetic: Arithmetic) -> Self {
+        match arithmetic {
+            Arithmetic::F32 => Self::F32,
+            Arithmetic::Half => Self::Half,
+            Arithmetic::Int8 => Self::Int8,
+        }
+    }
+}
+
 impl fmt::Display for Compute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -244,11 +254,7 @@ impl Session {
 
     /// The arithmetic in use; never [`Compute::Auto`].
     pub fn compute(&self) -> Compute {
-        match self.arithmetic {
-            Arithmetic::F32 => Compute::F32,
-            Arithmetic::Half => Compute::Half,
-            Arithmetic::Int8 => Compute::Int8,
-        }
+        self.arithmetic.into()
     }
 
     /// Names of the kernels that the blocks run on, each once, separated by `+`.

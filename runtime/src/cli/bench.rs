@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, MachineArgs, ReportArgs};
+use crate::device::DeviceChoice;
 use crate::session::Compute;
 use kernels::KernelArgs;
 
@@ -23,11 +24,12 @@ use kernels::KernelArgs;
   fresnel-run bench model.fresnel --threads 1
   fresnel-run bench float.fresnel 4bit.fresnel 2bit.fresnel --batch 8 --json
   fresnel-run bench model.fresnel --compute f32,int8 --profile
+  fresnel-run bench model.fresnel --device cpu,gpu --batch 64
   fresnel-run bench --kernels --threads 1
   FRESNEL_ISA=avx2 fresnel-run bench --kernels --rows 197 --shape 768x3072 --json
 
-Several models and modes run in turns. peak_rss_bytes is that of the whole process: give one
-model and one mode to learn what it needs. first ms is the time from opening the file to the
+Several models, devices and modes run in turns. peak_rss_bytes is that of the whole process: give one
+model, device and mode to learn what it needs. first ms is the time from opening the file to the
 first logits.
 
 --kernels times the matrix products of every width and arithmetic, on each instruction set of
@@ -39,6 +41,15 @@ pub struct BenchArgs {
     /// Model files; with --kernels, at most one, for its shapes
     #[arg(value_name = "FILE", required_unless_present = "kernels")]
     pub models: Vec<PathBuf>,
+    /// Where to run: cpu, gpu, gpu:INDEX or gpu:NAME (see `devices`), or auto; several, separated by commas, are compared
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        value_delimiter = ',',
+        default_value = "cpu",
+        conflicts_with = "kernels"
+    )]
+    pub device: Vec<DeviceChoice>,
     /// Arithmetic of the activations; several, separated by commas, are compared
     #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
     pub compute: Vec<Compute>,

@@ -1,6 +1,7 @@
 //! `classify`: pictures in, class names and probabilities out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -8,7 +9,6 @@ use serde_json::json;
 
 use super::{ComputeArgs, Failure, Output, ReportArgs};
 use crate::image::Preprocessor;
-use crate::model::Model;
 
 /// Name what pictures show
 #[derive(Args, Debug)]
@@ -44,7 +44,8 @@ struct Guess {
 /// When the model or a picture cannot be read, or the model has no classes.
 pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    let model = Model::open(&args.model)?;
+    let mut session = args.compute.open(&args.model, &output)?;
+    let model = Arc::clone(session.model());
     if model.config().num_classes == 0 {
         return Err(Failure::bad_input(format!(
             "{}: the model has no classes, its output is features: use run",
@@ -52,7 +53,6 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         )));
     }
     let preprocessor = Preprocessor::new(model.preprocessing(), model.config().in_channels)?;
-    let mut session = args.compute.session(&model)?;
     let mut results = Vec::new();
     for path in &args.images {
         let start = Instant::now();
@@ -100,6 +100,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
     if output.json() {
         output.line(json!({
             "file": args.model.display().to_string(),
+            "device": model.device().to_string(),
             "compute": session.compute().name(),
             "kernel": session.kernel(),
             "threads": session.threads(),

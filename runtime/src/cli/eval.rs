@@ -1,6 +1,7 @@
 //! `eval`: accuracy on labelled pictures.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -79,7 +80,8 @@ pub fn labelled_pictures(
 /// does not know, or the model has no classes.
 pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    let model = Model::open(&args.model)?;
+    let mut session = args.compute.open(&args.model, &output)?;
+    let model = Arc::clone(session.model());
     if model.config().num_classes == 0 {
         return Err(Failure::bad_input(format!(
             "{}: the model has no classes, its output is features",
@@ -87,7 +89,6 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
         )));
     }
     let pictures = labelled_pictures(&args.data, args.limit, &model, &output)?;
-    let mut session = args.compute.session(&model)?;
     let mut progress = Progress::new("evaluating", pictures.len(), args.report);
     let start = Instant::now();
     let accuracy = pictures.evaluate(&mut session, |done| progress.advance(done))?;
@@ -101,6 +102,7 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
             "n": n,
             "top1": accuracy.top1(),
             "top5": accuracy.top5(),
+            "device": model.device().to_string(),
             "compute": session.compute().name(),
             "kernel": session.kernel(),
             "threads": session.threads(),
@@ -110,9 +112,10 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
         }));
     }
     output.line(format_args!(
-        "top-1 {:.2} %  top-5 {:.2} %  of {n} pictures ({}, {}, {} threads; {:.1} pictures/s, the model alone {:.1})",
+        "top-1 {:.2} %  top-5 {:.2} %  of {n} pictures ({}, {}, {}, {} threads; {:.1} pictures/s, the model alone {:.1})",
         accuracy.top1(),
         accuracy.top5(),
+        model.device(),
         session.compute(),
         session.kernel(),
         session.threads(),

@@ -15,7 +15,8 @@ use fresnel_runtime::cli;
 
 Results go to standard output, messages to standard error.
 Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input file, 4 reading or writing failed, 5 device.
-FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set.")]
+FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set,
+FRESNEL_GPU=INDEX|NAME|vulkan|metal|dx12 says which GPU --device gpu is.")]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +27,7 @@ enum Command {
     Classify(cli::ClassifyArgs),
     Run(cli::RunArgs),
     Bench(cli::BenchArgs),
+    Devices(cli::DevicesArgs),
     Inspect(cli::InspectArgs),
     Verify(cli::VerifyArgs),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => (cli::classify(args), args.report.json),
         Command::Run(args) => (cli::run(args), args.report.json),
         Command::Bench(args) => (cli::bench(args), args.report.json),
+        Command::Devices(args) => (cli::devices(args), args.report.json),
         Command::Inspect(args) => (cli::inspect(args), args.report.json),
         Command::Verify(args) => (cli::verify(args), args.report.json),
     };

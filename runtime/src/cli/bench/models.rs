@@ -19,7 +19,7 @@ struct Contestant<'a> {
     file: &'a PathBuf,
     session: Session,
     pixels: Vec<f32>,
-    /// From opening the file to the first logits.
+    /// From opening the device and the file to the first logits.
     first: f64,
     milliseconds: Samples,
     profiles: Vec<Profile>,
@@ -27,19 +27,21 @@ struct Contestant<'a> {
 
 pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
-    let count = args.models.len() * args.compute.len();
+    let count = args.models.len() * args.device.len() * args.compute.len();
     let mut progress = Progress::new("measuring", (args.iterations + 1) * count, args.report);
     let mut contestants = Vec::with_capacity(count);
     for file in &args.models {
-        let (load, model) = milliseconds(|| Model::open(file));
-        let model = model?;
-        for &compute in &args.compute {
-            let (start, session) = milliseconds(|| args.machine.session(&model, compute));
+        for (device, &compute) in
+            args.device.iter().flat_map(|device| args.compute.iter().map(move |c| (device, c)))
+        {
+            let open = || args.machine.open(file, device, compute, &output);
+            let (start, session) = milliseconds(open);
+            let session = session?;
             let mut contestant = Contestant {
                 file,
-                session: session?,
-                pixels: noise(&model, args.batch)?,
-                first: load + start,
+                pixels: noise(session.model(), args.batch)?,
+                session,
+                first: start,
                 milliseconds: Samples::with_capacity(args.iterations),
                 profiles: Vec::new(),
             };
@@ -68,11 +70,12 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
             .try_for_each(|contestant| output.line(contestant.object(args, peak)));
     }
     output.line(format_args!(
-        "{:>10} {:>10} {:>10} {:>10}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} file",
+        "{:>10} {:>10} {:>10} {:>10}  {:>6} {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} file",
         "median ms",
         "min ms",
         "images/s",
         "first ms",
+        "device",
         "mode",
         "threads",
         "batch",
@@ -129,6 +132,7 @@ impl Contestant<'_> {
             "resident_bytes": model.resident_bytes(),
             "peak_rss_bytes": peak,
             "compute": session.compute().name(),
+            "device": model.device().to_string(),
             "isa": model.isa().map(Isa::name),
             "threads": session.threads(),
             "batch": args.batch,
@@ -146,11 +150,12 @@ impl Contestant<'_> {
         let session = &self.session;
         let model = session.model();
         format!(
-            "{:10.3} {:10.3} {:10.1} {:10.1}  {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} {}",
+            "{:10.3} {:10.3} {:10.1} {:10.1}  {:>6} {:>5} {:>7} {:>5} {:>12} {:>12}  {:<28} {}",
             self.milliseconds.median(),
             self.milliseconds.least(),
             self.images_per_second(args.batch),
             self.first,
+            model.device().kind(),
             session.compute().name(),
             session.threads(),
             args.batch,
@@ -163,7 +168,12 @@ impl Contestant<'_> {
 
     fn write_profile(&self, output: &Output) -> Result<(), Failure> {
         output.line("")?;
-        output.line(format_args!("{}, {}", self.file.display(), self.session.compute().name()))?;
+        output.line(format_args!(
+            "{}, {}, {}",
+            self.file.display(),
+            self.session.model().device(),
+            self.session.compute().name()
+        ))?;
         output.line(format_args!(
             "{:>20} {:>6} {:>10} {:>7} {:>9}",
             "operation", "calls", "ms", "share", "GOP/s"
