@@ -10,10 +10,13 @@ use std::str::FromStr;
 #[cfg(feature = "gpu")]
 use fresnel_kernels::gpu::{Gpu, GpuError, Selector};
 
+use serde::Deserialize;
+
 use crate::error::{Error, ErrorKind};
 
 /// Which device is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum DeviceChoice {
     /// The host's cores.
     #[default]
@@ -48,6 +51,14 @@ impl FromStr for DeviceChoice {
                 )),
             },
         }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
     }
 }
 
