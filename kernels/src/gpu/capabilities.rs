@@ -2,13 +2,15 @@
 
 use wgpu::{CooperativeScalarType, DeviceType, Features, Limits};
 
+use super::shader::Matrices;
+
 /// What a device offers, as far as kernels are chosen by it.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
     /// Half-precision arithmetic in shaders. Storing it needs no capability.
     pub half: bool,
-    /// Edge of the square cooperative matrices, f16 x f16 + f32: 16, or 8 on Metal.
-    pub cooperative: Option<u32>,
+    /// Cooperative matrices, f16 x f16 + f32: of edge 16, or 8 on Metal.
+    pub cooperative: Option<Matrices>,
     /// Invocations of a subgroup, where all subgroups have as many.
     pub subgroup_size: Option<u32>,
     /// Subgroup operations in shaders.
@@ -55,12 +57,12 @@ impl Capabilities {
             })
         };
         // Which invocations make up a subgroup must be known to give each its tile.
-        let cooperative = (half
-            && subgroups
-            && subgroup_size.is_some()
-            && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX))
-        .then(|| [16, 8].into_iter().find(|&size| edge(size)))
-        .flatten();
+        let offered =
+            half && subgroups && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        let cooperative = subgroup_size.filter(|_| offered).and_then(|subgroup| {
+            let edge = [16, 8].into_iter().find(|&size| edge(size))?;
+            Some(Matrices { edge, subgroup, emulated: false })
+        });
         let immediates =
             features.contains(Features::IMMEDIATES) && limits.max_immediate_size >= PARAMETER_BYTES;
         Capabilities {

@@ -114,11 +114,11 @@ impl Gpu {
         }
     }
 
-    /// The same device, taken as one without immediates.
+    /// The same device, taken for another.
     #[cfg(test)]
-    pub(super) fn without_immediates(&self) -> Gpu {
+    pub(super) fn with(&self, change: impl FnOnce(&mut Capabilities)) -> Gpu {
         let mut summary = self.summary().clone();
-        summary.capabilities.immediates = false;
+        change(&mut summary.capabilities);
         Gpu::new(self.device().clone(), self.queue().clone(), summary)
     }
 

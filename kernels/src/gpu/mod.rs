@@ -8,6 +8,11 @@
 //! buffer      its memory
 //! kernel      compiled shaders and their arguments
 //! recorder    recording, submitting, reading back
+//! matrix      weights, packed, on a device
+//! rows        activations on a device, and their codes
+//! matmul      products
+//! plan        which kernel computes a product: chosen, or
+//! autotune    measured
 //! operations  what a Vision Transformer does between its products
 //! ```
 //!
@@ -15,6 +20,8 @@
 
 #[cfg(feature = "gpu")]
 mod adapters;
+#[cfg(feature = "gpu")]
+mod autotune;
 #[cfg(feature = "gpu")]
 mod buffer;
 #[cfg(feature = "gpu")]
@@ -52,7 +59,7 @@ pub use {
     matmul::{Epilogue, Matmul, MatmulDescriptor, Operand, Placement, Residual},
     matrix::{Matrix, MatrixBuilder},
     operations::{Attention, Pooling, Prefix, RowGroups, RowOperation},
-    plan::{Plan, Variant},
+    plan::{Plan, UnknownPlan, Variant},
     recorder::{Readback, Recorder, Submission},
     rows::{Quantize, Quantized, Rows, row_stride},
     // Devices are shared through its types.

@@ -1,9 +1,11 @@
 //! Which kernel computes a product.
 
 use std::fmt;
+use std::str::FromStr;
 
-use super::shader::{MatmulShader, ParameterSpace, TileSize, Tiling};
-use super::{Capabilities, GpuError};
+use super::shader::{CooperativeTiling, MatmulShader, ParameterSpace, TileSize, Tiling};
+use super::{Capabilities, GpuError, wgpu};
+use crate::Arithmetic;
 
 /// A kernel for products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,28 +46,100 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan for a product of `rows` rows and `n` output features, without measuring: the same on every run.
+    ///
+    /// [`Arithmetic::Half`] is computed in f32 where there are no cooperative matrices, [`Arithmetic::Int8`] expects codes on
+    /// both sides. The tile is the largest of those that the device has which leaves a good many of its multiprocessors something
+    /// to do, or else the smallest.
+    pub fn choose(
+        capabilities: &Capabilities,
+        arithmetic: Arithmetic,
+        [rows, n]: [usize; 2],
+    ) -> Plan {
+        let variant = match arithmetic {
+            Arithmetic::Int8 => Variant::Integer,
+            Arithmetic::Half if capabilities.cooperative.is_some() => Variant::Cooperative,
+            Arithmetic::Half | Arithmetic::F32 => Variant::Tiled,
+        };
+        // How many there are no interface tells.
+        let enough =
+            if capabilities.device_type == wgpu::DeviceType::DiscreteGpu { 96 } else { 16 };
+        let busy = |plan: &Plan| {
+            let [tile_rows, tile_columns] = plan.tile(capabilities).map(|edge| edge as usize);
+            rows.div_ceil(tile_rows) * n.div_ceil(tile_columns) >= enough
+        };
+        let sizes = TileSize::ALL.into_iter().rev();
+        let plans = sizes.map(|size| Plan { variant, size });
+        let smallest = Plan { variant, size: TileSize::Small };
+        plans.filter(|plan| plan.check(capabilities).is_ok()).find(busy).unwrap_or(smallest)
+    }
+
     /// Whether a device can run it.
-    pub(super) fn check(self, _: &Capabilities) -> Result<(), GpuError> {
+    ///
+    /// # Errors
+    /// [`GpuError::Limit`] when it cannot.
+    pub fn check(self, capabilities: &Capabilities) -> Result<(), GpuError> {
+        let limits = &capabilities.limits;
+        let (threads, bytes) = match self.variant {
+            Variant::Cooperative => {
+                let Some(matrices) = capabilities.cooperative else {
+                    return Err(GpuError::Limit {
+                        what: "cooperative matrices of f16",
+                        needed: 1,
+                        available: 0,
+                    });
+                };
+                let tiling = CooperativeTiling::of(self.size, matrices);
+                (tiling.threads(), tiling.workgroup_bytes())
+            }
+            Variant::Integer | Variant::Tiled => {
+                let tiling = Tiling::of(self.size);
+                (tiling.threads(), tiling.workgroup_bytes())
+            }
+        };
+        for (what, needed, available) in [
+            ("invocations of a workgroup", threads, limits.max_compute_invocations_per_workgroup),
+            ("bytes of workgroup memory", bytes, limits.max_compute_workgroup_storage_size),
+        ] {
+            if needed > available {
+                let (needed, available) = (u64::from(needed), u64::from(available));
+                return Err(GpuError::Limit { what, needed, available });
+            }
+        }
         Ok(())
     }
 
     /// Rows and columns of its tile.
-    pub(super) fn tile(self, _: &Capabilities) -> [u32; 2] {
-        let tiling = Tiling::of(self.size);
-        [tiling.rows, tiling.columns]
+    pub(super) fn tile(self, capabilities: &Capabilities) -> [u32; 2] {
+        match (self.variant, capabilities.cooperative) {
+            (Variant::Cooperative, Some(matrices)) => {
+                let tiling = CooperativeTiling::of(self.size, matrices);
+                [tiling.rows, tiling.columns]
+            }
+            _ => {
+                let tiling = Tiling::of(self.size);
+                [tiling.rows, tiling.columns]
+            }
+        }
     }
 
     /// The text of a product.
     pub(super) fn text(
         self,
         shader: &MatmulShader,
-        _: &Capabilities,
+        capabilities: &Capabilities,
         space: ParameterSpace,
     ) -> String {
-        Tiling::of(self.size).text(shader, space)
+        match (self.variant, capabilities.cooperative) {
+            (Variant::Cooperative, Some(matrices)) => {
+                CooperativeTiling::of(self.size, matrices).text(shader, space)
+            }
+            _ => Tiling::of(self.size).text(shader, space),
+        }
     }
 }
 
+/// `"{variant}-{size}"`, as `"cooperative-large"`.
 impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = match self.size {
@@ -74,5 +148,22 @@ impl fmt::Display for Plan {
             TileSize::Large => "large",
         };
         write!(formatter, "{}-{size}", self.variant)
+    }
+}
+
+/// A text that names no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown plan {0:?}: expected one as \"cooperative-large\"")]
+pub struct UnknownPlan(String);
+
+impl FromStr for Plan {
+    type Err = UnknownPlan;
+
+    fn from_str(text: &str) -> Result<Plan, UnknownPlan> {
+        let variants = [Variant::Cooperative, Variant::Integer, Variant::Tiled].into_iter();
+        variants
+            .flat_map(|variant| TileSize::ALL.map(|size| Plan { variant, size }))
+            .find(|plan| plan.to_string() == text)
+            .ok_or_else(|| UnknownPlan(text.to_owned()))
     }
 }

@@ -77,17 +77,12 @@ fn gpus() -> Vec<Listed> {
 
 #[cfg(feature = "gpu")]
 fn gpus() -> Vec<Listed> {
-    use fresnel_kernels::gpu::{AdapterSummary, Variant, adapters};
+    use fresnel_kernels::gpu::{AdapterSummary, Plan, Variant, adapters};
 
     let listed = |(index, adapter): (usize, AdapterSummary)| {
         let capabilities = &adapter.capabilities;
-        let half =
-            if capabilities.cooperative.is_some() { Variant::Cooperative } else { Variant::Tiled };
-        let variants = [
-            (Arithmetic::F32, Variant::Tiled),
-            (Arithmetic::Half, half),
-            (Arithmetic::Int8, Variant::Integer),
-        ];
+        let variants = Arithmetic::ALL
+            .map(|arithmetic| (arithmetic, Plan::choose(capabilities, arithmetic, [1, 1]).variant));
         let named = |(arithmetic, variant): (Arithmetic, Variant)| {
             format!("{} {variant}", mode(arithmetic))
         };
@@ -113,7 +108,7 @@ fn gpus() -> Vec<Listed> {
                 "driver": adapter.driver,
                 "software": capabilities.is_software(),
                 "f16": capabilities.half,
-                "cooperative_matrix": capabilities.cooperative,
+                "cooperative_matrix": capabilities.cooperative.map(|matrices| matrices.edge),
                 "subgroup_size": capabilities.subgroup_size,
                 "max_buffer_bytes": capabilities.limits.max_buffer_size,
                 "max_binding_bytes": capabilities.limits.max_storage_buffer_binding_size,

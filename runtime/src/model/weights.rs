@@ -17,7 +17,7 @@ use crate::format::Encoding;
 use crate::format::reader::Reader;
 pub(crate) use cpu::{Cpu, kernel as cpu_kernel};
 #[cfg(feature = "gpu")]
-pub(crate) use gpu::Gpu;
+pub(crate) use gpu::{Gpu, supported as gpu_arithmetic};
 use source::Source;
 pub(crate) use source::dequantized;
 

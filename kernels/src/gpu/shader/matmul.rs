@@ -240,13 +240,23 @@ impl Tiling {
     }
 
     /// Invocations along the rows and the columns of the tile.
-    fn threads(self) -> [u32; 2] {
+    const fn grid(self) -> [u32; 2] {
         [self.rows / 4 / self.quads[0], self.columns / 4 / self.quads[1]]
+    }
+
+    /// Invocations of a workgroup.
+    pub const fn threads(self) -> u32 {
+        self.grid()[0] * self.grid()[1]
+    }
+
+    /// Bytes of workgroup memory.
+    pub const fn workgroup_bytes(self) -> u32 {
+        (self.rows / 4 + 1 + self.columns / 4 + 1) * 16 * self.depth
     }
 
     /// The text of a product, tiled.
     pub fn text(self, shader: &MatmulShader, space: ParameterSpace) -> String {
-        let [threads_m, threads_n] = self.threads();
+        let [threads_m, threads_n] = self.grid();
         let (quad, sum, int8) = match shader.activations {
             ActivationKind::Int8 => ("vec4u", "vec4i", true),
             ActivationKind::Floats(_) => ("vec4f", "vec4f", false),

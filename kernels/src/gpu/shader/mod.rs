@@ -4,11 +4,15 @@
 //! `#if !FLAG`), `#else` and `#endif` stay only where the host sets the flag (or does not). `$PARAMETERS` declares the variable
 //! `parameters` of the shader's `struct Parameters`, where the device expects it.
 
+mod all;
+mod cooperative;
 mod matmul;
 pub mod operations;
 mod quantize;
 mod template;
 
+pub use all::{Shader, all};
+pub use cooperative::{CooperativeTiling, Matrices};
 pub use matmul::{
     ActivationKind, Element, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind,
     TileSize, Tiling, WeightKind,

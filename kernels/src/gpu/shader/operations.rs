@@ -219,3 +219,39 @@ pub fn rows(space: ParameterSpace, shape: &RowShape) -> String {
     }
     .render()
 }
+
+/// Every shader of this module, with its name: each part of a template, where there is one to choose.
+pub(super) fn all(space: ParameterSpace) -> Vec<(String, String)> {
+    let mut shaders = Vec::new();
+    for (head_dim, half) in [(64, false), (64, true), (7, false)] {
+        let shape = AttentionShape { tokens: 197, heads: 3, head_dim };
+        shaders.push((format!("attention {head_dim} {half}"), attention(space, &shape, half)));
+    }
+    let shape = AttentionShape { tokens: 197, heads: 3, head_dim: 300 };
+    shaders.push(("wide attention".to_owned(), wide_attention(space, &shape)));
+    for (mean, maximum) in [(true, false), (false, true), (true, true)] {
+        let shape = PoolShape { width: 192, tokens: 197, first: 1, count: 196, mean, maximum };
+        shaders.push((format!("pooling {mean} {maximum}"), pool(space, &shape)));
+    }
+    for positions in [false, true] {
+        let shape = PrefixShape { stride: 192, tokens: 197, positions };
+        shaders.push((format!("prefix {positions}"), prefix(space, &shape)));
+    }
+    let norm = RowSource::Normalized { epsilon: 1e-6 };
+    let patches =
+        RowSource::Patches(PatchShape { channels: 3, image: [224, 224], patch: [16, 16] });
+    let (single, half) = (Element::F32, Element::F16);
+    for (source, in_place, aligned, input, output) in [
+        (norm, false, true, single, single),
+        (norm, false, true, single, half),
+        (norm, true, true, single, single),
+        (norm, true, true, half, half),
+        (norm, true, false, single, single),
+        (patches, false, false, single, single),
+        (patches, false, false, single, half),
+    ] {
+        let shape = RowShape { columns: 768, source, in_place, aligned, input, output };
+        shaders.push((format!("{shape:?}"), rows(space, &shape)));
+    }
+    shaders
+}

@@ -75,7 +75,7 @@ fn dispatches_run_in_order_with_parameters_of_their_own() {
     let doubled: Vec<f32> = values.iter().map(|value| value * 64.0).collect();
     assert_eq!(scaled(&gpu, &values, 6).unwrap(), doubled);
     // More than one block of parameters, and the blocks used again.
-    let gpu = gpu.without_immediates();
+    let gpu = gpu.with(|capabilities| capabilities.immediates = false);
     for _ in 0..2 {
         assert_eq!(scaled(&gpu, &values, 6).unwrap(), doubled);
         let zeros = vec![0.0; 100];

@@ -1,13 +1,13 @@
-//! Products of the cases that the kernels of the CPU are tested with, against the same oracle.
+//! Products of cases that the kernels of the CPU are tested with, against the same oracle.
 
 use half::f16;
 
-use super::super::shader::{Element, TileSize};
+use super::super::shader::{Element, Matrices, TileSize};
 use super::super::*;
 use super::test_gpu;
-use crate::matmul::tests::cases::{Case, Fill, Operands, SHAPES, cases, check, wide};
+use crate::matmul::tests::cases::{Case, FILLS, Fill, Operands, check, wide};
 use crate::samples::Samples;
-use crate::{Activations, Arithmetic, Isa, Pool, Width, reference};
+use crate::{Activations, Arithmetic, Isa, Pool, Width, pack};
 
 /// Largest error of a product in f32, relative to the sum of the magnitudes of its terms.
 const F32_TOLERANCE: f64 = 3e-5;
@@ -15,8 +15,33 @@ const F32_TOLERANCE: f64 = 3e-5;
 /// The same for an integer product of quantised activations: a few roundings, whatever the number of terms.
 const INTEGER_TOLERANCE: f64 = 1e-6;
 
-/// The same for a result that is rounded to half precision.
-const HALF_RESULT: f64 = 1.0 / 2048.0;
+/// The same for a product of activations that f16 holds exactly: sums in f32.
+const HALF_TOLERANCE: f64 = 3e-5;
+
+/// `(M, N, K)`: smaller than a tile, tails of every tile, group of codes and quad, more than one tile and step.
+const SHAPES: [(usize, usize, usize); 6] =
+    [(1, 1, 1), (1, 7, 3), (9, 17, 65), (3, 5, 300), (33, 70, 31), (131, 3, 70)];
+
+/// A plan with the shapes that it is tested with at each width: of the larger tiles a few, which software computes as slowly as
+/// full ones.
+fn trials(variant: Variant) -> impl Iterator<Item = (Plan, &'static [(usize, usize, usize)])> {
+    let shapes = |size| match size {
+        TileSize::Small => &SHAPES[..],
+        TileSize::Medium => &SHAPES[2..3],
+        TileSize::Large => &SHAPES[4..5],
+    };
+    TileSize::ALL.into_iter().map(move |size| (Plan { variant, size }, shapes(size)))
+}
+
+/// The cases of a plan: every width and shape, and every fill with one of the shapes.
+fn cases(shapes: &[(usize, usize, usize)]) -> impl Iterator<Item = Case> {
+    Width::ALL.into_iter().flat_map(move |width| {
+        let random = shapes.iter().map(|&shape| (shape, Fill::Random));
+        let fills = FILLS.into_iter().skip(1).map(|fill| (shapes[shapes.len() / 2], fill));
+        let cases: Vec<_> = random.chain(fills).collect();
+        cases.into_iter().map(move |(shape, fill)| Case::new(width, shape, fill, 1))
+    })
+}
 
 /// Computes a product.
 fn product(
@@ -28,8 +53,8 @@ fn product(
     output: &Rows,
     rows: usize,
 ) -> Vec<f32> {
-    let descriptor =
-        MatmulDescriptor { activations, weights, epilogue, output, placement: Placement::IDENTITY };
+    let placement = Placement::IDENTITY;
+    let descriptor = MatmulDescriptor { activations, weights, epilogue, output, placement };
     let matmul = Matmul::new(gpu, plan, &descriptor).unwrap();
     let mut recorder = Recorder::new(gpu, "product").unwrap();
     matmul.record(&mut recorder, rows).unwrap();
@@ -42,61 +67,68 @@ fn matrix(gpu: &Gpu, case: &Case) -> Matrix {
     Matrix::from_codes(gpu, case.width, shape, &case.packed(), &case.scale, &case.offset).unwrap()
 }
 
-fn plans(variant: Variant) -> impl Iterator<Item = Plan> {
-    TileSize::ALL.into_iter().map(move |size| Plan { variant, size })
-}
-
-/// Every case for one tile, every third one for the others.
-fn chosen(plan: Plan, index: usize) -> bool {
-    plan.size == TileSize::Medium || index % 3 == plan.size as usize / 2
-}
-
-#[test]
-fn float_products_of_codes_agree_with_the_oracle() {
-    let Some(gpu) = test_gpu() else { return };
-    for (index, case) in cases().enumerate() {
-        let operands = case.operands(wide(&case.a));
-        let weights = matrix(&gpu, &case);
-        let a = Rows::of(&gpu, "a", Element::F32, &case.a, case.k).unwrap();
-        let out = Rows::new(&gpu, "out", Element::F32, case.m, case.n).unwrap();
-        for plan in plans(Variant::Tiled).filter(|plan| chosen(*plan, index)) {
-            let y =
-                product(&gpu, plan, Operand::Rows(&a), &weights, Epilogue::default(), &out, case.m);
-            check(&format!("{plan}, {}", case.name(Isa::Scalar)), &operands, F32_TOLERANCE, &y);
+/// Checks the products of a kernel of float activations, all of which f16 holds exactly.
+fn check_float_products(gpu: &Gpu, variant: Variant, tolerance: f64) {
+    for (plan, shapes) in trials(variant) {
+        for (index, mut case) in cases(shapes).enumerate() {
+            for value in &mut case.a {
+                *value = f16::from_f32(*value).to_f32();
+            }
+            let operands = case.operands(wide(&case.a));
+            let weights = matrix(gpu, &case);
+            let element = [Element::F32, Element::F16][index % 2];
+            let a = Operand::Rows(&Rows::of(gpu, "a", element, &case.a, case.k).unwrap());
+            let out = Rows::new(gpu, "out", Element::F32, case.m, case.n).unwrap();
+            let y = product(gpu, plan, a, &weights, Epilogue::default(), &out, case.m);
+            check(&format!("{plan}, {}", case.name(Isa::Scalar)), &operands, tolerance, &y);
+        }
+        for &(m, n, k) in shapes {
+            let mut samples = Samples::new(2);
+            let a = samples.floats(m * k, 2.0);
+            let [a, w] = [a, samples.floats(n * k, 1.0)]
+                .map(|values| values.into_iter().map(f16::from_f32).collect::<Vec<f16>>());
+            let [singles, weights] = [&a, &w]
+                .map(|values| values.iter().map(|value| value.to_f32()).collect::<Vec<f32>>());
+            let magnitudes = weights.iter().map(|value| f64::from(value.abs())).collect();
+            let operands =
+                Operands { m, n, k, a: wide(&singles), weights: wide(&weights), magnitudes };
+            let a = Rows::of(gpu, "a", Element::F32, &singles, k).unwrap();
+            let out = Rows::new(gpu, "out", Element::F32, m, n).unwrap();
+            for matrix in [
+                Matrix::from_f32(gpu, (n, k), &weights).unwrap(),
+                Matrix::from_f16(gpu, (n, k), &w).unwrap(),
+            ] {
+                let epilogue = Epilogue::default();
+                let y = product(gpu, plan, Operand::Rows(&a), &matrix, epilogue, &out, m);
+                let name = format!("{plan}, {:?}, {m} x {n} x {k}", matrix.kind());
+                check(&name, &operands, tolerance, &y);
+            }
         }
     }
 }
 
 #[test]
-fn products_of_float_matrices_agree_with_the_oracle() {
+fn tiled_products_agree_with_the_oracle() {
     let Some(gpu) = test_gpu() else { return };
-    for (seed, (m, n, k)) in SHAPES.into_iter().enumerate() {
-        let mut samples = Samples::new(seed as u64);
-        let a = samples.floats(m * k, 2.0);
-        let singles = samples.floats(n * k, 1.0);
-        let halves: Vec<f16> = singles.iter().map(|&value| f16::from_f32(value)).collect();
-        let widened: Vec<f64> = halves.iter().map(|value| value.to_f64()).collect();
-        let rows = Rows::of(&gpu, "a", Element::F32, &a, k).unwrap();
-        let out = Rows::new(&gpu, "out", Element::F32, m, n).unwrap();
-        for (weights, matrix) in [
-            (wide(&singles), Matrix::from_f32(&gpu, (n, k), &singles).unwrap()),
-            (widened, Matrix::from_f16(&gpu, (n, k), &halves).unwrap()),
-        ] {
-            let magnitudes = weights.iter().map(|value| value.abs()).collect();
-            let operands = Operands { m, n, k, a: wide(&a), magnitudes, weights };
-            for plan in plans(Variant::Tiled).filter(|plan| chosen(*plan, seed)) {
-                let y = product(
-                    &gpu,
-                    plan,
-                    Operand::Rows(&rows),
-                    &matrix,
-                    Epilogue::default(),
-                    &out,
-                    m,
-                );
-                check(&format!("{plan}, {m} x {n} x {k}"), &operands, F32_TOLERANCE, &y);
-            }
-        }
+    check_float_products(&gpu, Variant::Tiled, F32_TOLERANCE);
+}
+
+#[test]
+fn products_on_emulated_cooperative_matrices_agree_with_the_oracle() {
+    let Some(gpu) = test_gpu() else { return };
+    for edge in [16, 8] {
+        let emulated = Some(Matrices::emulated(edge));
+        let gpu = gpu.with(|capabilities| capabilities.cooperative = emulated);
+        check_float_products(&gpu, Variant::Cooperative, HALF_TOLERANCE);
+    }
+}
+
+#[test]
+fn products_on_cooperative_matrices_agree_with_the_oracle() {
+    let Some(gpu) = test_gpu() else { return };
+    match gpu.capabilities().cooperative {
+        Some(_) => check_float_products(&gpu, Variant::Cooperative, HALF_TOLERANCE),
+        None => println!("skipped: {} has no cooperative matrices", gpu.summary()),
     }
 }
 
@@ -114,13 +146,11 @@ fn quantized(gpu: &Gpu, pool: &Pool, case: &Case) -> (Quantized, Activations) {
 fn integer_products_are_exact() {
     let Some(gpu) = test_gpu() else { return };
     let pool = Pool::with_isa(1, Isa::Scalar).unwrap();
-    for (index, case) in cases().enumerate() {
-        let (codes, packed) = quantized(&gpu, &pool, &case);
-        assert_eq!(codes.read(&gpu, case.m).unwrap(), packed.to_codes());
-        let weights = matrix(&gpu, &case);
-        let out = Rows::new(&gpu, "out", Element::F32, case.m, case.n).unwrap();
-        let operands = case.operands(dequantized(&packed));
-        for plan in plans(Variant::Integer).filter(|plan| chosen(*plan, index)) {
+    for (plan, shapes) in trials(Variant::Integer) {
+        for case in cases(shapes) {
+            let (codes, packed) = quantized(&gpu, &pool, &case);
+            let weights = matrix(&gpu, &case);
+            let out = Rows::new(&gpu, "out", Element::F32, case.m, case.n).unwrap();
             let name = format!("{plan}, {}", case.name(Isa::Scalar));
             let descriptor = MatmulDescriptor {
                 activations: Operand::Quantized(&codes),
@@ -139,16 +169,9 @@ fn integer_products_are_exact() {
             let sums: Vec<i64> = sums.copied().map(i64::from).collect();
             assert_eq!(sums, case.accumulators(&packed), "{name}");
 
-            let y = product(
-                &gpu,
-                plan,
-                descriptor.activations,
-                &weights,
-                Epilogue::default(),
-                &out,
-                case.m,
-            );
-            check(&name, &operands, INTEGER_TOLERANCE, &y);
+            let epilogue = Epilogue::default();
+            let y = product(&gpu, plan, descriptor.activations, &weights, epilogue, &out, case.m);
+            check(&name, &case.operands(dequantized(&packed)), INTEGER_TOLERANCE, &y);
         }
     }
 }
@@ -161,4 +184,55 @@ fn dequantized(a: &Activations) -> Vec<f64> {
         row.iter().map(move |&q| f64::from(i32::from(q) - zero) * f64::from(scale))
     })
     .collect()
+}
+
+#[test]
+fn activations_are_quantised_as_on_the_cpu() {
+    let Some(gpu) = test_gpu() else { return };
+    let pool = Pool::with_isa(1, Isa::Scalar).unwrap();
+    let mut samples = Samples::new(5);
+    // Rows of all magnitudes, odd ranges, halves between codes, and what is not finite.
+    let mut rows: Vec<[f32; 19]> = (-37..38)
+        .map(|power| std::array::from_fn(|_| samples.float(10.0_f32.powi(power))))
+        .collect();
+    rows.extend((0..40).map(|_| std::array::from_fn(|_| samples.float(3.0))));
+    rows.push(std::array::from_fn(|index| index as f32 - 127.5));
+    rows.push([0.0; 19]);
+    rows.push([1e-38; 19]);
+    rows.push([-5.0; 19]);
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let mut row = [-1e38; 19];
+        row[18] = odd;
+        rows.push(row);
+    }
+    let a = rows.concat();
+    let case =
+        Case { m: rows.len(), n: 1, k: 19, a, ..Case::new(Width::Two, (1, 1, 19), Fill::Zeros, 0) };
+    let (codes, packed) = quantized(&gpu, &pool, &case);
+    let (expected_codes, expected_scales, expected_zeros) = packed.to_codes();
+    let (codes, scales, zeros) = codes.read(&gpu, case.m).unwrap();
+    let bits = |scales: Vec<f32>| -> Vec<u32> {
+        scales.iter().map(|scale| if scale.is_nan() { 1 } else { scale.to_bits() }).collect()
+    };
+    assert_eq!(bits(scales), bits(expected_scales));
+    assert_eq!(zeros, expected_zeros);
+    assert_eq!(codes, expected_codes);
+}
+
+#[test]
+fn a_matrix_takes_the_memory_of_its_codes() {
+    let Some(gpu) = test_gpu() else { return };
+    for (width, bits) in [
+        (Width::Ternary, 2),
+        (Width::Two, 2),
+        (Width::Three, 3),
+        (Width::Four, 4),
+        (Width::Eight, 8),
+    ] {
+        let (n, k) = (8, 768);
+        let packed = pack::pack(width, n, k, &vec![1; n * k]).unwrap();
+        let matrix =
+            Matrix::from_codes(&gpu, width, (n, k), &packed, &[1.0; 8], &[0.0; 8]).unwrap();
+        assert_eq!(matrix.resident_bytes(), (n * k * bits / 8 + 12 * n) as u64, "{width:?}");
+    }
 }

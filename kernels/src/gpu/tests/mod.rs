@@ -1,6 +1,7 @@
 //! Tests on a device: a card, or a renderer on the host's cores.
 
 mod device;
+mod epilogue;
 mod matmul;
 mod operations;
 

@@ -17,11 +17,11 @@ use std::collections::HashMap;
 
 use fresnel_kernels::Arithmetic;
 use fresnel_kernels::gpu::shader::operations::{AttentionShape, PatchShape};
-use fresnel_kernels::gpu::shader::{Element, TileSize};
+use fresnel_kernels::gpu::shader::Element;
 use fresnel_kernels::gpu::{
     self, Attention, Buffer, Epilogue, GpuError, Matmul, MatmulDescriptor, Operand, Placement,
-    Plan, Prefix, Quantize, Quantized, Readback, Recorder, Residual, RowGroups, RowOperation, Rows,
-    Variant, row_stride,
+    Prefix, Quantize, Quantized, Readback, Recorder, Residual, RowGroups, RowOperation, Rows,
+    row_stride,
 };
 
 use super::head;
@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exec::patches::Sizes;
 use crate::exec::profile::{Clock, Operation};
 use crate::model::config::VitConfig;
-use crate::model::weights::{Block, Gpu, Linear, Norm, Weights};
+use crate::model::weights::{Block, Gpu, Linear, Norm, Weights, gpu_arithmetic};
 
 /// Most bytes of a device's memory that the activations of a session take.
 const MAX_ACTIVATION_BYTES: u64 = 2 << 30;
@@ -345,11 +345,7 @@ impl<'a> Builder<'a> {
 
         self.norm(Operation::Norm2, &block.norm2, &normed)?;
         // What goes into float layers stays f32, as on the CPU.
-        let is_float = self.variant(&block.fc2) == Variant::Tiled;
-        let stored = match self.arithmetic {
-            Arithmetic::Int8 if is_float => Element::F32,
-            arithmetic => rounded(arithmetic),
-        };
+        let stored = rounded(gpu_arithmetic(&block.fc2.weight, self.arithmetic));
         let hidden = self.wide.recast(stored, rows, hidden)?;
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
         let laps = [Operation::Norm2, Operation::Fc1];
@@ -431,18 +427,13 @@ impl<'a> Builder<'a> {
         Ok(rows)
     }
 
-    /// The kernels for a layer.
-    fn variant(&self, linear: &Linear<Gpu>) -> Variant {
-        self.weights.placement.variant(&linear.weight, self.arithmetic)
-    }
-
     /// A linear layer, its operand quantised where it is multiplied in integers.
     pub(super) fn product(&mut self, product: Product<'_>) -> Result<(), Error> {
         let Product { laps: [pack, multiply], linear, input, output, rows, epilogue, placement } =
             product;
         let weight = &linear.weight;
-        let variant = self.variant(linear);
-        let quantized = if variant == Variant::Integer {
+        let arithmetic = gpu_arithmetic(weight, self.arithmetic);
+        let quantized = if arithmetic == Arithmetic::Int8 {
             let codes = match self.codes.get(&input.columns()) {
                 Some(codes) if codes.rows() >= input.rows() => codes.clone(),
                 _ => {
@@ -470,7 +461,7 @@ impl<'a> Builder<'a> {
             placement,
         };
         let (n, k) = (weight.out_features(), weight.in_features());
-        let plan = Plan { variant, size: TileSize::Small };
+        let plan = self.weights.placement.plan(weight, arithmetic, rows * self.images);
         let matmul = Matmul::new(&self.gpu, plan, &descriptor)?;
         self.step(multiply, rows * n * k, move |recorder, images| {
             matmul.record(recorder, images * rows)

@@ -2,7 +2,7 @@
 
 use fresnel_kernels::Arithmetic;
 use fresnel_kernels::gpu::shader::{Element, WeightKind};
-use fresnel_kernels::gpu::{self, Buffer, Matrix, MatrixBuilder, Rows, Variant};
+use fresnel_kernels::gpu::{self, Buffer, Matrix, MatrixBuilder, Plan, Rows};
 
 use super::{Placement, Weights};
 use crate::error::Error;
@@ -23,21 +23,18 @@ impl Gpu {
         &self.gpu
     }
 
-    /// The kernels that multiply with a matrix when the model runs in `arithmetic`: float where it has no other.
-    pub(crate) fn variant(&self, weight: &Matrix, arithmetic: Arithmetic) -> Variant {
-        match arithmetic {
-            Arithmetic::Int8 if weight.has_integer_products() => Variant::Integer,
-            Arithmetic::Half if self.gpu.capabilities().cooperative.is_some() => {
-                Variant::Cooperative
-            }
-            Arithmetic::F32 | Arithmetic::Half | Arithmetic::Int8 => Variant::Tiled,
-        }
+    /// The kernel and tile for a product of `rows` rows with a matrix.
+    pub(crate) fn plan(&self, weight: &Matrix, arithmetic: Arithmetic, rows: usize) -> Plan {
+        let shape = [rows, weight.out_features()];
+        Plan::choose(self.gpu.capabilities(), supported(weight, arithmetic), shape)
     }
 
-    /// Name of those kernels.
+    /// Name of the kernels that multiply with a matrix when the model runs in `arithmetic`, but for the tile, which the
+    /// number of rows decides.
     pub(crate) fn kernel(&self, weight: &Matrix, arithmetic: Arithmetic) -> String {
         let half = if arithmetic == Arithmetic::Half { "-f16" } else { "" };
-        format!("{}{half}-w{}", self.variant(weight, arithmetic), weight.kind().label())
+        let Plan { variant, .. } = self.plan(weight, arithmetic, 1);
+        format!("{variant}{half}-w{}", weight.kind().label())
     }
 }
 
@@ -87,6 +84,14 @@ impl Placement for Gpu {
 
     fn rows_bytes(rows: &Rows) -> usize {
         bytes(rows.buffer().resident_bytes())
+    }
+}
+
+/// The arithmetic that a matrix is multiplied in when the model runs in `arithmetic`: float where it has no other.
+pub(crate) fn supported(weight: &Matrix, arithmetic: Arithmetic) -> Arithmetic {
+    match arithmetic {
+        Arithmetic::Int8 if !weight.has_integer_products() => Arithmetic::F32,
+        arithmetic => arithmetic,
     }
 }
 
