@@ -123,14 +123,14 @@ impl Executor {
                 self.forward(arithmetic, &pixels, &mut Vec::new())?;
                 Ok::<_, Error>(start.elapsed())
             };
-            // The first run compiles kernels and is not counted, unless it is all there is time for.
-            let mut elapsed = time()?;
+            // The first run compiles kernels and is not counted.
+            time()?;
             let begin = Instant::now();
-            for round in 0..ROUNDS {
-                if round > 0 && begin.elapsed() > PATIENCE {
-                    break;
+            let mut elapsed = time()?;
+            for _ in 1..ROUNDS {
+                if begin.elapsed() < PATIENCE {
+                    elapsed = elapsed.min(time()?);
                 }
-                elapsed = elapsed.min(time()?);
             }
             if elapsed < best.0 {
                 best = (elapsed, arithmetic);
