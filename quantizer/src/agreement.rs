@@ -48,7 +48,7 @@ pub fn agreements(
     };
     let mut float = session(Compute::F32)?;
     let mut others = Vec::new();
-    for (compute, name) in compared_modes(model.isa()) {
+    for (compute, name) in model.isa().map(compared_modes).unwrap_or_default() {
         others.push((session(compute)?, name, 0_usize));
     }
     let outputs = model.config().output_features() as usize;

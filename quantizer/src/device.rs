@@ -3,27 +3,17 @@
 //! Both devices run the same code on burn tensors: `gpu` is burn's wgpu backend (Vulkan, Metal,
 //! DX12), `cpu` is burn's pure-Rust flex backend.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
-use fresnel_runtime::{Error, ErrorKind};
+use burn::tensor::wgpu::WgpuBackend;
+use burn::tensor::{Device as BurnDevice, DeviceKind as BurnKind, Tensor, TensorData};
+use fresnel_kernels::gpu::wgpu::{Backend, DeviceType};
+use fresnel_kernels::gpu::{Gpu, SELECTOR_VARIABLE, adapters};
+use fresnel_runtime::{DeviceChoice, Error, ErrorKind};
 use rayon::prelude::*;
-use serde::Deserialize;
-
-/// Which device the user asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceChoice {
-    /// The GPU where there is one that is not a software renderer, the CPU otherwise.
-    #[default]
-    Auto,
-    /// burn's flex backend on the host's cores.
-    Cpu,
-    /// burn's wgpu backend; an error where no adapter is found.
-    Gpu,
-}
 
 /// Where the blocks of coordinates are worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +32,8 @@ pub struct Device {
     name: String,
     /// Whether it is a card, not a renderer on the host's cores.
     is_card: bool,
+    /// The same device, for the runtime.
+    runtime: fresnel_runtime::Device,
 }
 
 impl Device {
@@ -52,24 +44,23 @@ impl Device {
             kind: DeviceKind::Cpu,
             name: "cpu".to_owned(),
             is_card: false,
+            runtime: fresnel_runtime::Device::Cpu,
         }
     }
 
-    /// The first GPU adapter that wgpu offers, software renderers included.
+    /// The GPU that [`DeviceChoice::Gpu`] describes: the one named, else the one that the environment names, else the best that
+    /// wgpu offers, software renderers included.
     ///
     /// # Errors
-    /// Fails with [`ErrorKind::Device`] where there is no adapter or it can't be opened.
-    pub fn gpu() -> Result<Self, Error> {
-        // burn's wgpu runtime can be started once in a process; later callers share it.
-        static GPU: OnceLock<Result<Device, String>> = OnceLock::new();
-        let opened = GPU.get_or_init(|| {
-            let burn = BurnDevice::wgpu_options().init().map_err(|error| error.to_string())?;
-            let identity = burn.identity();
-            let is_card = identity.as_ref().is_some_and(|identity| identity.physical.is_some());
-            let name = identity.map_or_else(|| "gpu".to_owned(), |identity| identity.name);
-            Ok(Self { burn, kind: DeviceKind::Gpu, name, is_card })
-        });
-        opened.clone().map_err(|reason| {
+    /// Fails with [`ErrorKind::Device`] where there is no such adapter or it can't be opened.
+    pub fn gpu(adapter: Option<&str>) -> Result<Self, Error> {
+        // burn's wgpu runtime can be started once in a process for each adapter; later callers share it.
+        static OPENED: Mutex<Option<HashMap<String, Result<Device, String>>>> = Mutex::new(None);
+        let named = adapter
+            .map_or_else(|| std::env::var(SELECTOR_VARIABLE).unwrap_or_default(), str::to_owned);
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = opened.get_or_insert_default().entry(named.clone());
+        opened.or_insert_with(|| Self::open_gpu(&named)).clone().map_err(|reason| {
             Error::new(
                 ErrorKind::Device,
                 format!("no GPU can be used ({reason}); use --device cpu"),
@@ -77,18 +68,41 @@ impl Device {
         })
     }
 
-    /// Opens the device that was asked for.
+    /// Starts burn on an adapter, and lets the runtime share its device.
+    fn open_gpu(named: &str) -> Result<Self, String> {
+        let options = match named {
+            "" | "auto" => BurnDevice::wgpu_options(),
+            named => {
+                let (kind, api) = selected(named)?;
+                BurnDevice::wgpu_options().device_kind(kind).graphics_api(api)
+            }
+        };
+        let (burn, setup) = options.init_with_setup().map_err(|error| error.to_string())?;
+        let identity = burn.identity();
+        let is_card = identity.as_ref().is_some_and(|identity| identity.physical.is_some());
+        let name = identity.map_or_else(|| "gpu".to_owned(), |identity| identity.name);
+        let matrices = setup.adapter.cooperative_matrix_properties();
+        let runtime = fresnel_runtime::Device::Gpu(Gpu::wrap(setup.device, setup.queue, &matrices));
+        Ok(Self { burn, kind: DeviceKind::Gpu, name, is_card, runtime })
+    }
+
+    /// Opens the device that was asked for; `auto` takes a GPU where there is one that is not a software renderer.
     ///
     /// # Errors
-    /// As [`Device::gpu`], when the GPU was asked for by name.
-    pub fn open(choice: DeviceChoice) -> Result<Self, Error> {
+    /// As [`Device::gpu`], when a GPU was asked for.
+    pub fn open(choice: &DeviceChoice) -> Result<Self, Error> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu()),
-            DeviceChoice::Gpu => Self::gpu(),
+            DeviceChoice::Gpu(adapter) => Self::gpu(adapter.as_deref()),
             DeviceChoice::Auto => {
-                Ok(Self::gpu().ok().filter(|device| device.is_card).unwrap_or_else(Self::cpu))
+                Ok(Self::gpu(None).ok().filter(|device| device.is_card).unwrap_or_else(Self::cpu))
             }
         }
+    }
+
+    /// The same device for the runtime: models can be evaluated where they were quantized.
+    pub fn runtime(&self) -> &fresnel_runtime::Device {
+        &self.runtime
     }
 
     /// The burn device, for creating tensors.
@@ -138,6 +152,40 @@ impl Device {
         let length = values.len();
         Tensor::from_data(TensorData::new(values, [length]), &self.burn)
     }
+}
+
+/// How burn names an adapter that is given by its index, its backend or a part of its name.
+fn selected(named: &str) -> Result<(BurnKind, WgpuBackend), String> {
+    let adapters = adapters();
+    let lower = named.to_lowercase();
+    let index = named.parse::<usize>().ok().or_else(|| {
+        adapters.iter().position(|adapter| {
+            adapter.backend.to_str() == lower || adapter.name.to_lowercase().contains(&lower)
+        })
+    });
+    let Some((index, adapter)) = index.and_then(|index| Some((index, adapters.get(index)?))) else {
+        let found: Vec<String> = adapters.iter().map(ToString::to_string).collect();
+        return Err(format!("none is {named:?}; there are {found:?}"));
+    };
+    // burn counts the adapters of one kind and interface.
+    let same = |other: &&fresnel_kernels::gpu::AdapterSummary| {
+        other.device_type == adapter.device_type && other.backend == adapter.backend
+    };
+    let place = adapters[..index].iter().filter(same).count();
+    let kind = match adapter.device_type {
+        DeviceType::DiscreteGpu => BurnKind::DiscreteGpu(place),
+        DeviceType::IntegratedGpu => BurnKind::IntegratedGpu(place),
+        DeviceType::VirtualGpu => BurnKind::VirtualGpu(place),
+        DeviceType::Cpu => BurnKind::Cpu,
+        DeviceType::Other => BurnKind::DefaultDevice,
+    };
+    let api = match adapter.backend {
+        Backend::Vulkan => WgpuBackend::Vulkan,
+        Backend::Metal => WgpuBackend::Metal,
+        Backend::Dx12 => WgpuBackend::Dx12,
+        _ => WgpuBackend::Auto,
+    };
+    Ok((kind, api))
 }
 
 impl fmt::Display for Device {

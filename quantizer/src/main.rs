@@ -21,7 +21,8 @@ Exit codes: 0 done, 1 a check failed (of diff: the files differ), 2 usage, 3 bad
 writing failed, 5 device, 130 interrupted (Ctrl-C), 143 terminated; whatever the code, no file is left
 half written.
 
-FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set.")]
+FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set,
+FRESNEL_GPU=INDEX|NAME|vulkan|metal|dx12 says which GPU --device gpu is.")]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -43,6 +44,7 @@ enum Command {
     Export(runtime::ExportArgs),
     Verify(runtime::VerifyArgs),
     Bench(runtime::BenchArgs),
+    Devices(runtime::DevicesArgs),
     Completions(cli::CompletionsArgs),
     Man(cli::ManArgs),
 }
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Edit(args) => (runtime::edit(args), args.report.json),
         Command::Export(args) => (runtime::export(args), args.report.json),
         Command::Verify(args) => (runtime::verify(args), args.report.json),
+        Command::Devices(args) => (runtime::devices(args), args.report.json),
         Command::Bench(args) => (runtime::bench(args), args.json()),
         Command::Completions(args) => (cli::completions(args, command_line()), false),
         Command::Man(args) => (cli::man(args, command_line()), args.report.json),

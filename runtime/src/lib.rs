@@ -49,6 +49,7 @@ mod cancel;
 pub mod cli;
 #[cfg(feature = "images")]
 pub mod csv;
+pub mod device;
 pub mod embedding;
 mod error;
 #[cfg(feature = "images")]
@@ -64,8 +65,9 @@ mod prediction;
 pub mod session;
 
 pub use cancel::CancelFlag;
+pub use device::{Device, DeviceChoice};
 pub use error::{Error, ErrorKind};
 pub use image::{ColorMode, Image, Preprocessor};
 pub use model::Model;
 pub use prediction::Prediction;
-pub use session::{Compute, Session, SessionOptions};
+pub use session::{Compute, DeviceTiming, Session, SessionOptions};

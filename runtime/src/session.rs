@@ -1,17 +1,18 @@
 //! Sessions: a model together with what one thread of inference needs.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fresnel_kernels::Arithmetic;
 
 use crate::cancel::CancelFlag;
+use crate::device::{Device, DeviceChoice};
 use crate::error::{Error, ErrorKind};
-use crate::exec::Sizes;
-use crate::exec::auto;
-use crate::exec::cpu::Executor;
 use crate::exec::profile::Profile;
+use crate::exec::{Executor, Sizes};
 use crate::model::Model;
 
 /// Default of [`SessionOptions::int8_agreement`], in percent.
@@ -33,7 +34,7 @@ pub enum Compute {
     Auto,
     /// Float activations: the reference
     F32,
-    /// Activations rounded to bfloat16, sums in float; float layers stay in float
+    /// Activations in half precision, sums in float: bfloat16 on the CPU, where float layers stay in float, else f16
     Half,
     /// Activations quantised to 8 bit per token, integer products; float layers stay in float
     Int8,
@@ -47,6 +48,16 @@ impl Compute {
             Self::F32 => "f32",
             Self::Half => "half",
             Self::Int8 => "int8",
+        }
+    }
+}
+
+impl From<Arithmetic> for Compute {
+    fn from(arithmetic: Arithmetic) -> Self {
+        match arithmetic {
+            Arithmetic::F32 => Self::F32,
+            Arithmetic::Half => Self::Half,
+            Arithmetic::Int8 => Self::Int8,
         }
     }
 }
@@ -74,7 +85,8 @@ impl FromStr for Compute {
 /// How a [`Session`] computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionOptions {
-    /// Threads; 0 = one per core, or one in a build without the feature `threads`. Results do not depend on it.
+    /// Threads of the host; 0 = one per core, or one in a build without the feature `threads`. Results do not depend on it.
+    /// On a GPU they only prepare images.
     pub threads: usize,
     /// Arithmetic of the activations.
     pub compute: Compute,
@@ -94,9 +106,75 @@ pub struct Session {
     model: Arc<Model>,
     executor: Executor,
     arithmetic: Arithmetic,
+    timings: Vec<DeviceTiming>,
+}
+
+/// What [`DeviceChoice::Auto`] measured of a device.
+#[derive(Clone, Debug)]
+pub struct DeviceTiming {
+    /// The device.
+    pub device: Device,
+    /// Time for one image.
+    pub time: Duration,
 }
 
 impl Session {
+    /// Opens the device that is asked for, loads a `.fresnel` file onto it and returns a session on that model.
+    ///
+    /// [`DeviceChoice::Auto`] loads it onto both the CPU and the best GPU, runs one image a few times on each, and keeps the
+    /// faster ([`Session::timings`] tells). A GPU that can't be used takes no part.
+    ///
+    /// # Errors
+    /// As [`Device::gpu`], [`Model::open_on`] and [`Session::new`].
+    pub fn open(
+        path: impl AsRef<Path>,
+        device: &DeviceChoice,
+        options: SessionOptions,
+    ) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let on = |device: &Device| {
+            let session = Model::open_on(path, device).and_then(|model| Self::new(&model, options));
+            session
+                .map_err(|error| if error.path().is_none() { error.at_path(path) } else { error })
+        };
+        match device {
+            DeviceChoice::Cpu => on(&Device::Cpu),
+            DeviceChoice::Gpu(adapter) => on(&Device::gpu(adapter.as_deref())?),
+            DeviceChoice::Auto => {
+                let mut cpu = on(&Device::Cpu)?;
+                let card = Device::card().and_then(|card| on(&card));
+                let timed = |mut gpu: Self| Ok::<_, Error>((gpu.time()?, gpu));
+                let Ok((gpu_time, mut gpu)) = card.and_then(timed) else { return Ok(cpu) };
+                let cpu_time = cpu.time()?;
+                let timings = [(&cpu, cpu_time), (&gpu, gpu_time)]
+                    .map(|(session, time)| DeviceTiming { device: session.model.device(), time });
+                let faster = if gpu_time < cpu_time { &mut gpu } else { &mut cpu };
+                faster.timings = timings.into();
+                Ok(if gpu_time < cpu_time { gpu } else { cpu })
+            }
+        }
+    }
+
+    /// The least time of a few runs of one image; the first, which warms up, does not count unless it takes long.
+    fn time(&mut self) -> Result<Duration, Error> {
+        const ROUNDS: usize = 5;
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let pixels = vec![0.5; Sizes::new(self.model.config()).image()];
+        let begin = Instant::now();
+        let mut least = Duration::MAX;
+        for round in 0..=ROUNDS {
+            let start = Instant::now();
+            self.run(&pixels, 1)?;
+            if round > 0 || begin.elapsed() > PATIENCE {
+                least = least.min(start.elapsed());
+            }
+            if begin.elapsed() > PATIENCE {
+                break;
+            }
+        }
+        Ok(least)
+    }
+
     /// A session on `model`.
     ///
     /// [`Compute::Auto`] is resolved here; where the file permits another mode than `f32`, the first session of a
@@ -107,25 +185,15 @@ impl Session {
     /// [`ErrorKind::Unsupported`] for [`Compute::Half`] where no layer has a kernel for it,
     /// [`ErrorKind::Device`] when the threads cannot be started, [`ErrorKind::Limit`] when one image needs more memory than a session may use.
     pub fn new(model: &Arc<Model>, options: SessionOptions) -> Result<Self, Error> {
-        let sizes = Sizes::new(model.config());
-        let mut executor = Executor::new(sizes, options.threads, model.isa())?;
+        let mut executor = Executor::new(model, options.threads)?;
         let arithmetic = match options.compute {
             Compute::F32 => Arithmetic::F32,
             Compute::Int8 => Arithmetic::Int8,
-            Compute::Half if model.weights().supports(Arithmetic::Half) => Arithmetic::Half,
-            Compute::Half => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "compute half needs quantized layers and an instruction set that multiplies bfloat16 \
-                         (amx), but the model runs on {}: use f32, int8 or auto",
-                        model.isa()
-                    ),
-                ));
-            }
+            Compute::Half if model.supports(Arithmetic::Half) => Arithmetic::Half,
+            Compute::Half => return Err(no_half(model)),
             Compute::Auto => resolve_auto(model, &mut executor, options.int8_agreement)?,
         };
-        Ok(Self { model: Arc::clone(model), executor, arithmetic })
+        Ok(Self { model: Arc::clone(model), executor, arithmetic, timings: Vec::new() })
     }
 
     /// Runs `batch` images and returns `[batch, outputs]`: logits, or features of a model without
@@ -136,7 +204,9 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Input`] when the number of pixels is not that of `batch` images, or a pixel is not
     /// a finite number (the message names its index); [`ErrorKind::Limit`] when memory cannot be had;
-    /// [`ErrorKind::Cancelled`] when the [`cancel_flag`](Self::cancel_flag) is up.
+    /// [`ErrorKind::Cancelled`] when the [`cancel_flag`](Self::cancel_flag) is up;
+    /// [`ErrorKind::Device`] when a GPU was lost, as all its sessions are then: load the model onto another device,
+    /// or the same one opened again.
     pub fn run(&mut self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         self.run_with_progress(pixels, batch, |_| ())
     }
@@ -168,11 +238,12 @@ impl Session {
             ));
         }
         let mut out = Vec::new();
-        self.executor.forward(&self.model, self.arithmetic, pixels, &mut out, progress)?;
+        self.executor.forward(self.arithmetic, pixels, &mut out, progress)?;
         Ok(out)
     }
 
-    /// As [`Session::run`], and tells where the time went. Reading the clock costs a few microseconds.
+    /// As [`Session::run`], and tells where the time went. Reading the clock costs a few microseconds; on a GPU every
+    /// operation is waited for, which costs some tens of microseconds each.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -181,15 +252,20 @@ impl Session {
         pixels: &[f32],
         batch: usize,
     ) -> Result<(Vec<f32>, Profile), Error> {
-        self.executor.clock.start();
+        self.executor.start_profile();
         let result = self.run(pixels, batch);
-        let profile = self.executor.clock.stop().unwrap_or_default();
+        let profile = self.executor.stop_profile();
         Ok((result?, profile))
     }
 
     /// The flag that stops this session's runs, to be kept where the request may come from.
     pub fn cancel_flag(&self) -> CancelFlag {
-        self.executor.cancel.clone()
+        self.executor.cancel_flag()
+    }
+
+    /// What was measured to choose between devices; empty where nothing was.
+    pub fn timings(&self) -> &[DeviceTiming] {
+        &self.timings
     }
 
     /// The model that the session runs.
@@ -199,16 +275,12 @@ impl Session {
 
     /// The arithmetic in use; never [`Compute::Auto`].
     pub fn compute(&self) -> Compute {
-        match self.arithmetic {
-            Arithmetic::F32 => Compute::F32,
-            Arithmetic::Half => Compute::Half,
-            Arithmetic::Int8 => Compute::Int8,
-        }
+        self.arithmetic.into()
     }
 
     /// Names of the kernels that the blocks run on, each once, separated by `+`.
     pub fn kernel(&self) -> String {
-        self.model.weights().kernels(self.arithmetic)
+        self.executor.kernels(self.arithmetic)
     }
 
     /// Threads in use.
@@ -240,14 +312,31 @@ fn first_non_finite(pixels: &[f32]) -> Option<usize> {
     pixels[start..].iter().position(|pixel| !pixel.is_finite()).map(|index| start + index)
 }
 
+/// Why a model cannot run in half precision.
+fn no_half(model: &Model) -> Error {
+    let needed = match model.isa() {
+        Some(isa) => format!(
+            "quantized layers and an instruction set that multiplies bfloat16 (amx), but the model runs on {isa}"
+        ),
+        None => format!("a GPU with half precision, which {} is not", model.device()),
+    };
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("compute half needs {needed}: use f32, int8 or auto"),
+    )
+}
+
 fn resolve_auto(
     model: &Model,
     executor: &mut Executor,
     threshold: f64,
 ) -> Result<Arithmetic, Error> {
     let permitted = |(arithmetic, name)| {
-        let agrees = model.measured(name).is_some_and(|agreement| agreement >= threshold);
-        (agrees && model.weights().supports(arithmetic)).then_some(arithmetic)
+        let agrees = |name| model.measured(name).is_some_and(|agreement| agreement >= threshold);
+        // A GPU's half precision is finer than the bytes whose agreement every file records.
+        let finer = arithmetic == Arithmetic::Half && model.isa().is_none();
+        let agrees = agrees(name) || finer && agrees(INT8_AGREEMENT);
+        (agrees && model.supports(arithmetic)).then_some(arithmetic)
     };
     let others: Vec<Arithmetic> =
         [(Arithmetic::Half, HALF_AGREEMENT), (Arithmetic::Int8, INT8_AGREEMENT)]
@@ -257,7 +346,7 @@ fn resolve_auto(
     if others.is_empty() {
         return Ok(Arithmetic::F32);
     }
-    model.fastest(executor.threads(), &others, || auto::fastest(executor, model, &others))
+    model.fastest(executor.threads(), &others, || executor.fastest(&others))
 }
 
 #[cfg(test)]

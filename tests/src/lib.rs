@@ -62,7 +62,7 @@ pub fn noise(count: usize, seed: u64) -> Vec<f32> {
 /// as skipped.
 pub fn devices(test: &str) -> Vec<Device> {
     let mut devices = vec![Device::cpu()];
-    match Device::gpu() {
+    match Device::gpu(None) {
         Ok(gpu) => devices.push(gpu),
         Err(error) if std::env::var_os("FRESNEL_REQUIRE_GPU").is_some() => {
             panic!("{test}: FRESNEL_REQUIRE_GPU is set, but {error}");

@@ -233,7 +233,7 @@ impl Matmul {
 
     /// A name for tables: `"{kernel}-w{weight bits}"`.
     pub fn kernel_name(&self) -> String {
-        format!("{}-w{}", self.plan, weight_label(self.weights))
+        format!("{}-w{}", self.plan, self.weights.label())
     }
 
     /// Computes the first `rows` rows.
@@ -260,15 +260,6 @@ impl Matmul {
             recorder.dispatch(&self.arguments, &parameters, workgroups);
         }
         Ok(())
-    }
-}
-
-fn weight_label(weights: WeightKind) -> &'static str {
-    use super::shader::Element;
-    match weights {
-        WeightKind::Codes(width) => width.label(),
-        WeightKind::Floats(Element::F32) => "32",
-        WeightKind::Floats(Element::F16) => "16",
     }
 }
 

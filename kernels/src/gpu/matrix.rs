@@ -87,6 +87,14 @@ impl Matrix {
         self.in_features as usize
     }
 
+    /// Whether it can be multiplied by codes: whether it is codes, of so few input features that the sums are exact.
+    pub fn has_integer_products(&self) -> bool {
+        match self.kind {
+            WeightKind::Codes(width) => self.in_features() <= width.largest_integer_depth(),
+            WeightKind::Floats(_) => false,
+        }
+    }
+
     /// What the weights are.
     pub fn kind(&self) -> WeightKind {
         self.kind

@@ -13,6 +13,7 @@
 //! matmul      products
 //! plan        which kernel computes a product: chosen, or
 //! autotune    measured
+//! operations  what a Vision Transformer does between its products
 //! ```
 //!
 //! A device may be a renderer on the host's cores: every kernel runs there as well, and is tested there.
@@ -36,6 +37,8 @@ mod matmul;
 #[cfg(feature = "gpu")]
 mod matrix;
 #[cfg(feature = "gpu")]
+mod operations;
+#[cfg(feature = "gpu")]
 mod plan;
 #[cfg(feature = "gpu")]
 mod recorder;
@@ -55,6 +58,7 @@ pub use {
     kernel::{Access, Arguments, Kernel, KernelSource},
     matmul::{Epilogue, Matmul, MatmulDescriptor, Operand, Placement, Residual},
     matrix::{Matrix, MatrixBuilder},
+    operations::{Attention, Pooling, Prefix, RowGroups, RowOperation},
     plan::{Plan, UnknownPlan, Variant},
     recorder::{Readback, Recorder, Submission},
     rows::{Quantize, Quantized, Rows, row_stride},

@@ -136,9 +136,17 @@ impl Rows {
     /// # Errors
     /// [`GpuError::Length`] when there is not enough of it.
     pub fn reshaped(&self, rows: usize, columns: usize) -> Result<Rows, GpuError> {
+        self.recast(self.element, rows, columns)
+    }
+
+    /// The same memory as rows of another length and another element.
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] when there is not enough of it.
+    pub fn recast(&self, element: Element, rows: usize, columns: usize) -> Result<Rows, GpuError> {
         let bytes = (rows as u64)
             .saturating_mul(row_stride(columns) as u64)
-            .saturating_mul(self.element.bytes() as u64);
+            .saturating_mul(element.bytes() as u64);
         if bytes > self.buffer.bytes() {
             return Err(GpuError::Length {
                 what: "bytes of rows at most",
@@ -146,7 +154,7 @@ impl Rows {
                 found: bytes,
             });
         }
-        Ok(Rows { buffer: self.buffer.clone(), element: self.element, rows, columns })
+        Ok(Rows { buffer: self.buffer.clone(), element, rows, columns })
     }
 }
 

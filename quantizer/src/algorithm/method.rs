@@ -259,7 +259,7 @@ impl Method {
         let gptq = |options: &GptqOptions, alphabet: &Alphabet| {
             let solver = Solver::new(device, statistics, options.order, options.damping)?;
             let codes = solver.codes(narrow, alphabet)?;
-            Ok(QuantizedLinear::on_grid(&codes, &alphabet.scale, &alphabet.zero))
+            Ok::<_, Error>(QuantizedLinear::on_grid(&codes, &alphabet.scale, &alphabet.zero))
         };
         let linear = match self {
             Self::Rtn { symmetric } => rtn::quantize(narrow, channels, levels, *symmetric),

@@ -10,7 +10,7 @@ use fresnel_runtime::cli::{
     Exit, Failure, Output, Progress, ReportArgs, check_output, labelled_pictures, write_file,
 };
 use fresnel_runtime::evaluation::LabelledPictures;
-use fresnel_runtime::{Compute, SessionOptions};
+use fresnel_runtime::{Compute, DeviceChoice, SessionOptions};
 
 use crate::algorithm::comq::ScaleRule;
 use crate::calibration::CalibrationImages;
@@ -19,7 +19,7 @@ use crate::cli::model_args::ModelArgs;
 use crate::cli::preparation::{prepare, report_unusable, use_threads};
 use crate::compare::results::{Calibration, Comparison, Evaluation, Metric};
 use crate::compare::{Comparer, html, model_file, pictures, record, table};
-use crate::device::{Device, DeviceChoice};
+use crate::device::Device;
 use crate::import::{self, FloatModel};
 use crate::recipe::settings::{CalibrationSettings, Settings, WidthSettings};
 use crate::recipe::{MethodName, MethodSettings, Recipe, TuneName, TuningSettings};
@@ -76,8 +76,9 @@ pub struct CompareArgs {
     /// Folder in which to keep what all rows, and further runs on the same images, can use
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Where to calibrate and quantize
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    /// Where to calibrate, quantize and evaluate: cpu, gpu, gpu:INDEX, gpu:NAME (see `devices`), or auto, a GPU that is no
+    /// software renderer
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Threads; 0 = one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -264,7 +265,11 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
         None => None,
     };
     report_unusable(&output, calibration.as_ref());
-    let device = if calibration.is_some() { Device::open(args.device)? } else { Device::cpu() };
+    let evaluates_there = matches!(args.device, DeviceChoice::Gpu(_));
+    let device = match calibration.is_some() || evaluates_there {
+        true => Device::open(&args.device)?,
+        false => Device::cpu(),
+    };
     let session = SessionOptions {
         threads: args.threads,
         compute: args.compute,
@@ -301,9 +306,10 @@ pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
         rows: Vec::new(),
     };
     output.message(format_args!(
-        "{} on {device}, {} rows. {}",
+        "{} on {device}, {} rows, evaluated on {}. {}",
         model.config.architecture,
         recipes.len(),
+        device.runtime(),
         comparison.statement()
     ));
     run(args, &recipes, &comparer, &pictures, &mut comparison, &output)?;

@@ -8,12 +8,12 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use fresnel_runtime::cli::{Exit, Failure, Output, Progress, ReportArgs};
 use fresnel_runtime::format::{CodeWidth, encode, write};
-use fresnel_runtime::{Compute, Model, Session, SessionOptions};
+use fresnel_runtime::{Compute, DeviceChoice, Model, Session, SessionOptions};
 use serde_json::json;
 
 use crate::algorithm::{Method, StatisticsOptions, beacon, beacon_plus};
 use crate::calibration::{Calibration, CalibrationImages, Prepared};
-use crate::device::{Device, DeviceChoice};
+use crate::device::Device;
 use crate::digits::{Digits, model};
 use crate::import::FloatModel;
 use crate::recipe::Recipe;
@@ -38,7 +38,7 @@ pub struct DemoArgs {
     #[arg(long)]
     force: bool,
     /// Where to calibrate and quantize
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Threads to run the models with; 0 = one per core
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -69,7 +69,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let model = model()?;
     let images = CalibrationImages::from_pixels(Digits::calibration()?.pixels(&model)?);
     let evaluation = Digits::evaluation()?;
-    let device = Device::open(args.device)?;
+    let device = Device::open(&args.device)?;
     std::fs::create_dir_all(&args.output).map_err(|error| Failure::io(&args.output, &error))?;
 
     let recipes = recipes()?;

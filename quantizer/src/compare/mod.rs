@@ -53,8 +53,8 @@ pub struct Comparer<'a> {
 }
 
 impl<'a> Comparer<'a> {
-    /// Compares recipes on `model`: calibrated with `calibration` on `device`, evaluated by sessions
-    /// with the options `session`.
+    /// Compares recipes on `model`: calibrated with `calibration` on `device`, evaluated there too, by
+    /// sessions with the options `session`.
     pub fn new(
         model: &'a FloatModel,
         calibration: Option<&'a Prepared>,
@@ -86,7 +86,8 @@ impl<'a> Comparer<'a> {
     /// Fails when the model can't be stored in float.
     pub fn float_model(&self, recipe: &Recipe) -> Result<Arc<Model>, Error> {
         let finished = recipe.run(self.model, None, self.device, self.session.threads, |_| {})?;
-        Model::from_bytes(encode(&finished.parts, &finished.tensors)?)
+        let bytes = encode(&finished.parts, &finished.tensors)?;
+        Model::from_bytes_on(bytes, self.device.runtime())
     }
 
     /// Steps of progress that [`Comparer::row`] reports for `recipe`.
@@ -139,7 +140,7 @@ impl<'a> Comparer<'a> {
         let container = Container::from_bytes(encode(&finished.parts, &finished.tensors)?)?;
         let layers = self.layers(finished, &container)?;
         let file_bytes = container.file_bytes();
-        let model = Model::from_container(&container)?;
+        let model = Model::from_container_on(&container, self.device.runtime())?;
         drop(container);
         let accuracy = pictures.evaluate(&mut self.session(&model)?, progress)?.accuracy();
         Ok(Figures { accuracy, file_bytes, seconds, layers })

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use clap::Args;
+use fresnel_runtime::DeviceChoice;
 use fresnel_runtime::cli::Failure;
 use serde::Deserialize;
 
@@ -15,7 +16,6 @@ use super::method_settings::{MethodName, MethodSettings};
 use super::tuning_settings::TuningSettings;
 use crate::algorithm::{CalibrateOn, StatisticsOptions};
 use crate::calibration::TokenWeights;
-use crate::device::DeviceChoice;
 use crate::layer_bits::LayerBits;
 use crate::mixed::{Budget, FileSize, MixedPrecision};
 use crate::widths::StoredWidth;
@@ -94,8 +94,9 @@ pub struct CalibrationSettings {
     /// Seed of the choice of calibration images [default: 0]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// Where to calibrate and quantize [default: auto]
-    #[arg(long, value_enum)]
+    /// Where to calibrate and quantize: cpu, gpu, gpu:INDEX, gpu:NAME (see `devices`), or auto, a GPU that is no
+    /// software renderer [default: auto]
+    #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
 }
 

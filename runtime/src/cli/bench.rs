@@ -15,6 +15,7 @@ use clap::Args;
 
 use super::results::{Format, FormatArgs};
 use super::{Failure, MachineArgs, ReportArgs};
+use crate::device::DeviceChoice;
 use crate::session::Compute;
 use kernels::KernelArgs;
 
@@ -25,13 +26,14 @@ use kernels::KernelArgs;
   fresnel-run bench 4bit.fresnel 2bit.fresnel --baseline float.fresnel --batch 8
   fresnel-run bench float.fresnel 2bit.fresnel --format csv > bench.csv
   fresnel-run bench model.fresnel --compute f32,int8 --profile
+  fresnel-run bench model.fresnel --device cpu,gpu --batch 64
   fresnel-run bench --kernels --threads 1
   FRESNEL_ISA=avx2 fresnel-run bench --kernels --rows 197 --shape 768x3072 --json
 
-Several models and modes run in turns. speed-up is how many times as fast as the baseline a row is:
-the median over the rounds. Csv begins with the columns of timm's benchmark.py (samples per second
-and the mean time of a step in ms, multiplications in 10^9, activations in 10^6, parameters in
-10^6). peak_rss_bytes is that of the whole process: give one model and one mode to learn what it
+Several models, devices and modes run in turns. speed-up is how many times as fast as the baseline
+a row is: the median over the rounds. Csv begins with the columns of timm's benchmark.py (samples per
+second and the mean time of a step in ms, multiplications in 10^9, activations in 10^6, parameters in
+10^6). peak_rss_bytes is that of the whole process: give one model, device and mode to learn what it
 needs. first ms is the time from opening the file to the first logits.
 
 --kernels times the matrix products of every width and arithmetic, on each instruction set of
@@ -43,9 +45,18 @@ pub struct BenchArgs {
     /// Model files; with --kernels, at most one, for its shapes
     #[arg(value_name = "FILE", required_unless_present = "kernels")]
     pub models: Vec<PathBuf>,
-    /// The file that speed-ups are relative to, in the first mode; it runs as well [default: the first FILE]
+    /// The file that speed-ups are relative to, on the first device in the first mode; it runs as well [default: the first FILE]
     #[arg(long, value_name = "FILE", conflicts_with = "kernels")]
     pub baseline: Option<PathBuf>,
+    /// Where to run: cpu, gpu, gpu:INDEX or gpu:NAME (see `devices`), or auto; several, separated by commas, are compared
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        value_delimiter = ',',
+        default_value = "cpu",
+        conflicts_with = "kernels"
+    )]
+    pub device: Vec<DeviceChoice>,
     /// Arithmetic of the activations; several, separated by commas, are compared
     #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
     pub compute: Vec<Compute>,

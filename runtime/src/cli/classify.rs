@@ -1,13 +1,14 @@
 //! `classify`: pictures in, class names and probabilities out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{ComputeArgs, Failure, Output, ReportArgs};
-use crate::model::{Model, class_names};
+use crate::model::class_names;
 use crate::prediction::Prediction;
 
 /// Name what pictures show
@@ -45,7 +46,8 @@ pub struct ClassifyArgs {
 pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
     let start = Instant::now();
-    let model = Model::open(&args.model)?;
+    let mut session = args.compute.open(&args.model, &output)?;
+    let model = Arc::clone(session.model());
     let classes = model.config().num_classes;
     if classes == 0 {
         return Err(Failure::bad_input(format!(
@@ -58,7 +60,6 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         None => model.class_names().to_vec(),
     };
     let preprocessor = model.preprocessor()?;
-    let mut session = args.compute.session(&model)?;
     let load = milliseconds(start);
     if names.is_empty() {
         output.message(format_args!(
@@ -109,6 +110,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
     if output.json() {
         return output.line(json!({
             "file": args.model.display().to_string(),
+            "device": model.device().to_string(),
             "compute": session.compute().name(),
             "kernel": session.kernel(),
             "threads": session.threads(),

@@ -11,6 +11,7 @@ use super::{
     Failure, MachineArgs, Output, Progress, ReportArgs, check_output, with_baseline, write_file,
 };
 use crate::csv::push_record;
+use crate::device::DeviceChoice;
 use crate::evaluation::{Answers, LabelledPictures};
 use crate::image::dataset;
 use crate::model::Model;
@@ -49,6 +50,9 @@ pub struct EvalArgs {
     /// Replace an existing file of predictions
     #[arg(long, requires = "predictions")]
     pub force: bool,
+    /// Where to run: cpu, gpu, gpu:INDEX or gpu:NAME (see `devices`), or auto, the faster one
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
     /// Arithmetic of the activations; several, separated by commas, are compared
     #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
     pub compute: Vec<Compute>,
@@ -140,16 +144,22 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
         let inputs: Vec<&Path> = files.iter().copied().chain([args.data.as_path()]).collect();
         check_output(predictions, &inputs, args.force)?;
     }
-    let models: Vec<Arc<Model>> =
-        files.iter().map(|file| open(file)).collect::<Result<_, Failure>>()?;
-    let pictures = labelled_pictures(&args.data, args.limit, &models, &output)?;
-    let (mut sessions, mut names) = (Vec::new(), Vec::new());
-    for (model, file) in models.iter().zip(files) {
+    let (mut models, mut sessions, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for file in files {
+        let mut model: Option<Arc<Model>> = None;
         for &compute in &args.compute {
-            sessions.push(args.machine.session(model, compute)?);
+            let session = match &model {
+                // One copy of the weights serves all modes.
+                Some(model) => Session::new(model, args.machine.options(compute))?,
+                None => args.machine.open(file, &args.device, compute, &output)?,
+            };
+            check_classes(file, model.get_or_insert_with(|| Arc::clone(session.model())))?;
+            sessions.push(session);
             names.push(file);
         }
+        models.extend(model);
     }
+    let pictures = labelled_pictures(&args.data, args.limit, &models, &output)?;
     let mut progress = Progress::new("evaluating", pictures.len() * sessions.len(), args.report);
     let start = Instant::now();
     let answers = pictures.evaluate_all(&mut sessions, |done| progress.advance(done))?;
@@ -174,15 +184,14 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open(file: &Path) -> Result<Arc<Model>, Failure> {
-    let model = Model::open(file)?;
+fn check_classes(file: &Path, model: &Model) -> Result<(), Failure> {
     if model.config().num_classes == 0 {
         return Err(Failure::bad_input(format!(
             "{}: the model has no classes, its output is features",
             file.display()
         )));
     }
-    Ok(model)
+    Ok(())
 }
 
 /// One model in one mode.

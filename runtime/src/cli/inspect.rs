@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use fresnel_kernels::Width;
+use fresnel_kernels::{Isa, Width};
 use serde_json::{Value, json};
 
 use super::{Failure, Output, ReportArgs};
@@ -126,7 +126,11 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         model.file_bytes(),
         model.file_bytes() - data
     ))?;
-    output.line(format_args!("in memory {} bytes ({})", model.resident_bytes(), model.isa().name()))
+    output.line(format_args!(
+        "in memory {} bytes ({})",
+        model.resident_bytes(),
+        model.isa().map_or("", Isa::name)
+    ))
 }
 
 /// Prints the recipe as it stands in the file.
@@ -251,7 +255,7 @@ fn document(
         "data_bytes": data_bytes(manifest),
         "bound_bytes": bound,
         "resident_bytes": model.resident_bytes(),
-        "isa": model.isa().name(),
+        "isa": model.isa().map(Isa::name),
         "config": config,
         "preprocessing": manifest.preprocessing,
         "class_names": manifest.class_names.len(),

@@ -8,6 +8,7 @@
 
 mod bench;
 mod classify;
+mod devices;
 mod diff;
 mod edit;
 mod eval;
@@ -27,16 +28,16 @@ mod tests;
 mod verify;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::{Args, Command, Parser};
 
+use crate::device::DeviceChoice;
 use crate::error::Error;
-use crate::model::Model;
-use crate::session::{Compute, DEFAULT_INT8_AGREEMENT, Session, SessionOptions};
+use crate::session::{Compute, DEFAULT_INT8_AGREEMENT, DeviceTiming, Session, SessionOptions};
 
 pub use bench::{BenchArgs, bench};
 pub use classify::{ClassifyArgs, classify};
+pub use devices::{DevicesArgs, devices};
 pub use diff::{DiffArgs, diff};
 pub use edit::{EditArgs, edit};
 pub use eval::{EvalArgs, eval, labelled_pictures};
@@ -63,8 +64,11 @@ pub struct ReportArgs {
 }
 
 /// How a model is run: flags of every command that runs one.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ComputeArgs {
+    /// Where to run: cpu, gpu, gpu:INDEX or gpu:NAME (see `devices`), or auto, the faster one
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
     /// Arithmetic of the activations
     #[arg(long, value_enum, default_value_t = Compute::Auto)]
     pub compute: Compute,
@@ -73,12 +77,12 @@ pub struct ComputeArgs {
 }
 
 impl ComputeArgs {
-    /// A session on `model` as the flags say.
+    /// A session on the model in `file` as the flags say; what `auto` measured is reported.
     ///
     /// # Errors
-    /// As [`Session::new`].
-    pub fn session(&self, model: &Arc<Model>) -> Result<Session, Error> {
-        self.machine.session(model, self.compute)
+    /// As [`Session::open`].
+    pub fn open(&self, file: &Path, output: &Output) -> Result<Session, Error> {
+        self.machine.open(file, &self.device, self.compute, output)
     }
 }
 
@@ -94,10 +98,31 @@ pub(crate) struct MachineArgs {
 }
 
 impl MachineArgs {
-    fn session(&self, model: &Arc<Model>, compute: Compute) -> Result<Session, Error> {
-        let options =
-            SessionOptions { threads: self.threads, compute, int8_agreement: self.int8_agreement };
-        Session::new(model, options)
+    fn options(&self, compute: Compute) -> SessionOptions {
+        SessionOptions { threads: self.threads, compute, int8_agreement: self.int8_agreement }
+    }
+
+    fn open(
+        &self,
+        file: &Path,
+        device: &DeviceChoice,
+        compute: Compute,
+        output: &Output,
+    ) -> Result<Session, Error> {
+        let session = Session::open(file, device, self.options(compute))?;
+        if *device == DeviceChoice::Auto {
+            let timing = |timing: &DeviceTiming| {
+                format!("{} {:.1} ms", timing.device, timing.time.as_secs_f64() * 1e3)
+            };
+            let timings: Vec<String> = session.timings().iter().map(timing).collect();
+            let measured = match timings.is_empty() {
+                true => "there is no GPU to choose".to_owned(),
+                false => format!("{} per image", timings.join(", ")),
+            };
+            let device = session.model().device();
+            output.message(format_args!("device auto: {measured}: runs on {device}"));
+        }
+        Ok(session)
     }
 }
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::{
-    BenchArgs, ClassifyArgs, InspectArgs, RunArgs, VerifyArgs, bench, classify, finish, inspect,
-    run, verify,
+    BenchArgs, ClassifyArgs, DevicesArgs, InspectArgs, RunArgs, VerifyArgs, bench, classify,
+    devices, finish, inspect, run, verify,
 };
 
 /// Runs low-bit Vision Transformers from .fresnel files
@@ -22,7 +22,8 @@ Results go to standard output, messages to standard error.
 Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input file, 4 reading or writing failed, 5 device,
 130 interrupted (Ctrl-C), 143 terminated; whatever the code, no file is left half written.
 
-FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set.")]
+FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set,
+FRESNEL_GPU=INDEX|NAME|vulkan|metal|dx12 says which GPU --device gpu is.")]
 pub struct Program {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +34,7 @@ enum Command {
     Classify(ClassifyArgs),
     Run(RunArgs),
     Bench(BenchArgs),
+    Devices(DevicesArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
 }
@@ -44,6 +46,7 @@ impl Program {
             Command::Classify(args) => (classify(args), args.report.json),
             Command::Run(args) => (run(args), args.report.json),
             Command::Bench(args) => (bench(args), args.json()),
+            Command::Devices(args) => (devices(args), args.report.json),
             Command::Inspect(args) => (inspect(args), args.report.json),
             Command::Verify(args) => (verify(args), args.report.json),
         };

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{ComputeArgs, Failure, Output, ReportArgs, tensors};
-use crate::model::Model;
 
 /// Run a model on a tensor of preprocessed pixels
 #[derive(Args, Debug)]
@@ -39,9 +38,10 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
     super::check_output(&args.output, &[&args.model, &args.input], args.force)?;
-    let model = Model::open(&args.model)?;
+    // The input before the device, whose start may take long.
     let (shape, pixels) = tensors::read(&args.input, "input")?;
-    let config = model.config();
+    let mut session = args.compute.open(&args.model, &output)?;
+    let config = session.model().config().clone();
     let [height, width] = config.image_size;
     let expected = [config.in_channels, height, width].map(|size| size as usize);
     let batch = match shape.split_first() {
@@ -56,7 +56,6 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             )));
         }
     };
-    let mut session = args.compute.session(&model)?;
     let start = std::time::Instant::now();
     let logits = session.run(&pixels, batch).map_err(|error| error.at_path(&args.input))?;
     let seconds = start.elapsed().as_secs_f64();
@@ -67,6 +66,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             "file": args.model.display().to_string(),
             "output": args.output.display().to_string(),
             "shape": [batch, outputs],
+            "device": session.model().device().to_string(),
             "compute": session.compute().name(),
             "kernel": session.kernel(),
             "threads": session.threads(),
@@ -74,8 +74,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         }));
     }
     output.message(format_args!(
-        "{batch} images in {:.1} ms ({}, {}, {} threads) -> {}",
+        "{batch} images in {:.1} ms ({}, {}, {}, {} threads) -> {}",
         seconds * 1e3,
+        session.model().device(),
         session.compute(),
         session.kernel(),
         session.threads(),

@@ -39,7 +39,7 @@ pub fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let [height, width] = config.image_size;
     let pixels = vec![0.0; (config.in_channels * height * width) as usize];
     let mut modes = vec![Compute::F32];
-    if model.weights().supports(fresnel_kernels::Arithmetic::Int8) {
+    if model.supports(fresnel_kernels::Arithmetic::Int8) {
         modes.push(Compute::Int8);
     }
     for &compute in &modes {

@@ -2,14 +2,13 @@
 //!
 //! Blocks have equal shapes, so one stands for all of them, at a fraction of a forward pass's cost.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fresnel_kernels::Arithmetic;
 
 use super::cpu::Executor;
-use super::patches::Sizes;
 use crate::error::Error;
-use crate::model::Model;
 
 /// Timed runs of each arithmetic, alternating; the fastest of each counts.
 const ROUNDS: usize = 4;
@@ -18,13 +17,9 @@ const ROUNDS: usize = 4;
 ///
 /// # Errors
 /// When the buffers cannot be allocated.
-pub(crate) fn fastest(
-    executor: &mut Executor,
-    model: &Model,
-    others: &[Arithmetic],
-) -> Result<Arithmetic, Error> {
-    let sizes = Sizes::new(model.config());
-    executor.arena.reserve(&sizes, 1)?;
+pub(crate) fn fastest(executor: &mut Executor, others: &[Arithmetic]) -> Result<Arithmetic, Error> {
+    executor.reserve(1)?;
+    let weights = Arc::clone(&executor.weights);
     let mut best: Vec<(Duration, Arithmetic)> =
         [Arithmetic::F32].iter().chain(others).map(|&other| (Duration::MAX, other)).collect();
     // The first round warms up caches and threads and is not counted.
@@ -33,7 +28,7 @@ pub(crate) fn fastest(
             let elapsed = executor.install(|executor| {
                 executor.fill_stream();
                 let start = Instant::now();
-                if let Some(block) = model.weights().blocks.first() {
+                if let Some(block) = weights.blocks.first() {
                     executor.block(block, *arithmetic, 1);
                 }
                 start.elapsed()

@@ -27,8 +27,7 @@ use std::mem::swap;
 use std::sync::Arc;
 
 use fresnel_kernels::{
-    Activations, Arithmetic, Epilogue, Isa, Patches, Pool, PoolError, Rows, matmul, matmul_to_half,
-    ops,
+    Activations, Arithmetic, Epilogue, Patches, Pool, PoolError, Rows, matmul, matmul_to_half, ops,
 };
 use half::f16;
 
@@ -36,18 +35,20 @@ use super::patches::{Sizes, assemble, pool};
 use super::profile::{Clock, Operation};
 use crate::cancel::CancelFlag;
 use crate::error::{Error, ErrorKind};
-use crate::model::Model;
-use crate::model::weights::{Block, Linear, Norm};
+use crate::model::config::VitConfig;
+use crate::model::weights::{Block, Linear, Norm, Weights};
 
 /// Token rows per pass: enough to spread the cost of expanding codes over many rows.
 const ROWS_PER_PASS: usize = 512;
 /// Largest arena that a session allocates.
 const MAX_ARENA_BYTES: usize = 8 << 30;
 
-/// Thread pool and buffers of one session.
+/// A model with the thread pool and the buffers of one session.
 pub(crate) struct Executor {
+    config: VitConfig,
+    pub(super) weights: Arc<Weights>,
     pool: Arc<Pool>,
-    pub(super) arena: Arena,
+    arena: Arena,
     sizes: Sizes,
     images_per_pass: usize,
     /// Looked at before each block.
@@ -58,8 +59,8 @@ pub(crate) struct Executor {
 
 /// The buffers, sized for one pass.
 #[derive(Default)]
-pub(super) struct Arena {
-    pub(super) x: Vec<f32>,
+struct Arena {
+    x: Vec<f32>,
     y: Vec<f32>,
     narrow: Vec<f32>,
     wide: Vec<f32>,
@@ -68,12 +69,17 @@ pub(super) struct Arena {
 }
 
 impl Executor {
-    /// An executor for models of `sizes` laid out for `isa`, with `threads` threads (0: one per core).
+    /// An executor for a model, with `threads` threads (0: one per core).
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] when one image needs more memory than a session may use;
     /// [`ErrorKind::Device`] when the threads cannot be started.
-    pub(crate) fn new(sizes: Sizes, threads: usize, isa: Isa) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: &VitConfig,
+        weights: &Arc<Weights>,
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let sizes = Sizes::new(config);
         let images_per_pass = (ROWS_PER_PASS / sizes.tokens().max(1)).max(1);
         let bytes = arena_lengths(&sizes, images_per_pass)
             .and_then(arena_bytes)
@@ -87,7 +93,7 @@ impl Executor {
                 ),
             ));
         }
-        let pool = Pool::with_isa(threads, isa).map_err(|error| {
+        let pool = Pool::with_isa(threads, weights.placement.isa).map_err(|error| {
             let kind = match error {
                 PoolError::NoThreads { .. } => ErrorKind::Unsupported,
                 _ => ErrorKind::Device,
@@ -95,6 +101,8 @@ impl Executor {
             Error::new(kind, "cannot start the threads").with_source(error)
         })?;
         Ok(Self {
+            config: config.clone(),
+            weights: Arc::clone(weights),
             pool: Arc::new(pool),
             arena: Arena::default(),
             sizes,
@@ -121,7 +129,6 @@ impl Executor {
     /// [`ErrorKind::Limit`] when memory for the buffers cannot be had, [`ErrorKind::Cancelled`] when a stop was asked for.
     pub(crate) fn forward(
         &mut self,
-        model: &Model,
         arithmetic: Arithmetic,
         pixels: &[f32],
         out: &mut Vec<f32>,
@@ -132,14 +139,19 @@ impl Executor {
             let sizes = executor.sizes;
             for images in pixels.chunks(executor.images_per_pass * sizes.image()) {
                 let count = images.len() / sizes.image();
-                executor.arena.reserve(&sizes, count)?;
+                executor.reserve(count)?;
                 let start = out.len();
                 out.resize(start + count * sizes.outputs, 0.0);
-                executor.pass(model, arithmetic, images, count, &mut out[start..])?;
+                executor.pass(arithmetic, images, count, &mut out[start..])?;
                 progress(count);
             }
             Ok(())
         })
+    }
+
+    /// Allocates the buffers for so many images.
+    pub(super) fn reserve(&mut self, images: usize) -> Result<(), Error> {
+        self.arena.reserve(&self.sizes, images)
     }
 
     /// Fills the tokens of the arena with values of a usual size: the input of a timing.
@@ -153,16 +165,15 @@ impl Executor {
 
     fn pass(
         &mut self,
-        model: &Model,
         arithmetic: Arithmetic,
         images: &[f32],
         count: usize,
         out: &mut [f32],
     ) -> Result<(), Error> {
         let sizes = self.sizes;
+        let weights = Arc::clone(&self.weights);
         self.cancel.check()?;
-        self.embed(model, arithmetic, images, count);
-        let weights = model.weights();
+        self.embed(arithmetic, images, count);
         if let Some(norm) = &weights.pre_norm {
             self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
             swap(&mut self.arena.x, &mut self.arena.y);
@@ -172,13 +183,13 @@ impl Executor {
             self.cancel.check()?;
             self.block(block, arithmetic, count);
         }
-        self.head(model, arithmetic, count, out);
+        self.head(arithmetic, count, out);
         Ok(())
     }
 
     /// Pixels to tokens in `arena.x`.
-    fn embed(&mut self, model: &Model, arithmetic: Arithmetic, images: &[f32], count: usize) {
-        let Self { pool, arena, sizes, clock, .. } = self;
+    fn embed(&mut self, arithmetic: Arithmetic, images: &[f32], count: usize) {
+        let Self { config, weights, pool, arena, sizes, clock, .. } = self;
         let embedded = &mut arena.y[..count * sizes.patches * sizes.dim];
         let rows = Rows::Patches(Patches {
             images,
@@ -186,7 +197,7 @@ impl Executor {
             image_size: [sizes.height, sizes.width],
             patch_size: [sizes.patch_height, sizes.patch_width],
         });
-        let linear = &model.weights().patch_embed;
+        let linear = &weights.patch_embed;
         let mut multiply = Multiply { pool, arithmetic, packed: &mut arena.packed, clock };
         let laps = [Operation::Patches, Operation::PatchEmbedding];
         multiply.run(laps, &rows, linear, Epilogue::default(), Out::Single(embedded));
@@ -194,7 +205,7 @@ impl Executor {
             .chunks_exact(sizes.patches * sizes.dim)
             .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
         {
-            assemble(model.config(), model.weights(), embedded, x);
+            assemble(config, weights, embedded, x);
         }
         clock.lap(Operation::Tokens, 0);
     }
@@ -271,14 +282,14 @@ impl Executor {
     }
 
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
-    fn head(&mut self, model: &Model, arithmetic: Arithmetic, count: usize, out: &mut [f32]) {
+    fn head(&mut self, arithmetic: Arithmetic, count: usize, out: &mut [f32]) {
         let sizes = self.sizes;
-        let weights = model.weights();
+        let weights = Arc::clone(&self.weights);
         if let Some(norm) = &weights.norm {
             self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
             swap(&mut self.arena.x, &mut self.arena.y);
         }
-        let Self { pool: threads, arena, clock, .. } = self;
+        let Self { config, pool: threads, arena, clock, .. } = self;
         let Arena { x, y, narrow, packed, .. } = arena;
         let mut multiply = Multiply { pool: threads, arithmetic, packed, clock };
         let images = || x.chunks_exact(sizes.tokens() * sizes.dim).take(count);
@@ -299,7 +310,7 @@ impl Executor {
                 multiply.clock.lap(Operation::Pooling, 0);
             }
         };
-        if model.config().distillation_token {
+        if config.distillation_token {
             // The class token's and the distillation token's predictions, averaged.
             for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
                 row.copy_from_slice(&image[..sizes.dim]);
@@ -316,7 +327,7 @@ impl Executor {
             return;
         }
         for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
-            pool(model.config(), &sizes, image, row);
+            pool(config, &sizes, image, row);
         }
         match &weights.fc_norm {
             Some(norm) => {
@@ -331,7 +342,7 @@ impl Executor {
 
 impl Arena {
     /// Makes every buffer large enough for `images` images.
-    pub(super) fn reserve(&mut self, sizes: &Sizes, images: usize) -> Result<(), Error> {
+    fn reserve(&mut self, sizes: &Sizes, images: usize) -> Result<(), Error> {
         let lengths = arena_lengths(sizes, images).unwrap_or([usize::MAX; 4]);
         let buffers = [&mut self.x, &mut self.y, &mut self.narrow, &mut self.wide];
         for (buffer, length) in buffers.into_iter().zip(lengths) {

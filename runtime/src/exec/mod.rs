@@ -1,12 +1,16 @@
 //! The forward pass of the Vision Transformer family, and its oracle.
 //!
-//! `cpu` runs a model through the kernels of `fresnel-kernels`; `patches` has its two ends (pixels to
-//! tokens, tokens to features); `auto` times float against integer arithmetic; [`profile`] tells where the
+//! `cpu` runs a model through the kernels of `fresnel-kernels`, `gpu` through its WGSL (feature `gpu`), `executor` through
+//! the one where the weights lie; `patches` has the two ends of the pass (pixels to tokens, tokens to features); `auto` times
+//! float against integer arithmetic; [`profile`] tells where the
 //! time of a pass goes; [`reference`](mod@reference) is a slow
 //! `f64` forward that shares nothing with them.
 
-pub(crate) mod auto;
-pub(crate) mod cpu;
+mod auto;
+mod cpu;
+mod executor;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod patches;
 pub mod profile;
 pub mod reference;
@@ -15,4 +19,5 @@ pub(crate) mod synthetic;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use executor::Executor;
 pub(crate) use patches::Sizes;

@@ -141,6 +141,12 @@ impl Clock {
         self.running.take().map(|running| running.profile)
     }
 
+    /// Whether a profile was started.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// An operation has ended, whose products had so many multiply-accumulates.
     #[inline]
     pub(crate) fn lap(&mut self, operation: Operation, multiply_accumulates: usize) {

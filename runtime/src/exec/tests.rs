@@ -13,7 +13,7 @@ const FLOAT_TOLERANCE: f64 = 1e-5;
 /// errors out, and tiny models have few terms per sum: trained models are an order of magnitude better.
 const INTEGER_TOLERANCE: f64 = 0.1;
 
-const CODES: [CodeWidth; 5] =
+pub(super) const CODES: [CodeWidth; 5] =
     [CodeWidth::Ternary, CodeWidth::Two, CodeWidth::Three, CodeWidth::Four, CodeWidth::Eight];
 
 const BATCH: usize = 3;
@@ -45,9 +45,9 @@ fn check_float(name: &str, config: &VitConfig) {
 }
 
 /// A named change of the plain config.
-type Change = (&'static str, fn(&mut VitConfig));
+pub(super) type Change = (&'static str, fn(&mut VitConfig));
 
-const CHANGES: &[Change] = &[
+pub(super) const CHANGES: &[Change] = &[
     ("plain", |_| ()),
     ("grey", |c| c.in_channels = 1),
     ("one head", |c| c.num_heads = 1),

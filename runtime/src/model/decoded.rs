@@ -81,18 +81,18 @@ pub fn values(container: &Container, name: &str) -> Result<Vec<f32>, Error> {
     extend(&mut values, tensor.entry.encoding, tensor.bytes).map(|()| values)
 }
 
-pub(super) fn missing(name: &str) -> Error {
+pub(crate) fn missing(name: &str) -> Error {
     Error::new(ErrorKind::Invalid, "the file has no such tensor").at_tensor(name)
 }
 
 /// Rows and columns of a weight: outputs and the product of the other dimensions.
-pub(super) fn matrix_shape(shape: &[u32]) -> (usize, usize) {
+pub(crate) fn matrix_shape(shape: &[u32]) -> (usize, usize) {
     let (first, rest) = shape.split_first().unwrap_or((&0, &[]));
     (*first as usize, rest.iter().map(|&dimension| dimension as usize).product())
 }
 
 /// Appends the numbers of little-endian `bytes`.
-pub(super) fn extend(values: &mut Vec<f32>, encoding: Encoding, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn extend(values: &mut Vec<f32>, encoding: Encoding, bytes: &[u8]) -> Result<(), Error> {
     match encoding {
         Encoding::F32 => {
             values.extend(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)));

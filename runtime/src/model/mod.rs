@@ -13,27 +13,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fresnel_kernels::{Arithmetic, Isa};
 
+use crate::device::Device;
 use crate::error::{Error, ErrorKind};
 use crate::exec::Sizes;
 use crate::format::reader::{Contents, Reader};
 use crate::format::{Container, Manifest, Preprocessing};
 use crate::image::Preprocessor;
 use config::VitConfig;
-use weights::Weights;
+use weights::{Linear, Placement, Weights};
 
 /// A loaded model: immutable, shared between threads by `Arc`, run by one
 /// [`Session`](crate::Session) per thread.
 ///
-/// The matrices stay at their width in memory (ternary codes may be widened to two bits), laid out for
-/// the instruction set that was found, or forced with the environment variable `FRESNEL_ISA`.
+/// The weights lie where they are used: in the host's memory, laid out for the instruction set that was found, or
+/// forced with the environment variable `FRESNEL_ISA`, or in that of a GPU ([`Model::open_on`]). Matrices stay at their
+/// width there (ternary codes may be widened to two bits).
 pub struct Model {
     manifest: Manifest,
-    weights: Weights,
-    isa: Isa,
+    placed: Placed,
     file_bytes: u64,
     /// The fastest arithmetic, as far as it was timed: by number of threads, and by those that took part
     /// beside `f32`.
     timings: Mutex<HashMap<(usize, Vec<Arithmetic>), Arithmetic>>,
+}
+
+/// The weights, where they lie.
+#[derive(Clone)]
+pub(crate) enum Placed {
+    /// In the host's memory.
+    Cpu(Arc<Weights>),
+    /// In a GPU's memory.
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<Weights<weights::Gpu>>),
 }
 
 const _: () = {
@@ -52,8 +63,18 @@ impl Model {
     /// [`Container::open`]), [`ErrorKind::Unsupported`] when `FRESNEL_ISA` names an instruction set that
     /// is unknown or that this machine lacks.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>, Error> {
+        Self::open_on(path, &Device::Cpu)
+    }
+
+    /// Loads a `.fresnel` file onto a device, which all sessions on the model run on.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; on a GPU [`ErrorKind::Device`] when its memory does not suffice or it was lost,
+    /// [`ErrorKind::Limit`] when a tensor is larger than it permits.
+    pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Arc<Self>, Error> {
         let path = path.as_ref();
-        Reader::open(path).and_then(Self::read).map_err(|error| error.at_path(path))
+        let read = |reader| Self::read(reader, device);
+        Reader::open(path).and_then(read).map_err(|error| error.at_path(path))
     }
 
     /// Loads a model from the bytes of a `.fresnel` file.
@@ -61,7 +82,15 @@ impl Model {
     /// # Errors
     /// As [`Model::open`], but for reading.
     pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Arc<Self>, Error> {
-        Self::read(Reader::from_bytes(bytes.as_ref())?)
+        Self::from_bytes_on(bytes, &Device::Cpu)
+    }
+
+    /// Loads a model from the bytes of a `.fresnel` file onto a device.
+    ///
+    /// # Errors
+    /// As [`Model::open_on`], but for reading.
+    pub fn from_bytes_on(bytes: impl AsRef<[u8]>, device: &Device) -> Result<Arc<Self>, Error> {
+        Self::read(Reader::from_bytes(bytes.as_ref())?, device)
     }
 
     /// Lays out the weights of a container that was read before; its bytes are not needed afterwards.
@@ -70,18 +99,34 @@ impl Model {
     /// [`ErrorKind::Unsupported`] for a bad `FRESNEL_ISA`, [`ErrorKind::Invalid`] for weights that no
     /// kernel can take.
     pub fn from_container(container: &Container) -> Result<Arc<Self>, Error> {
-        Self::read(container.reader())
+        Self::from_container_on(container, &Device::Cpu)
+    }
+
+    /// As [`Model::from_container`], onto a device.
+    ///
+    /// # Errors
+    /// As [`Model::open_on`], but for reading.
+    pub fn from_container_on(container: &Container, device: &Device) -> Result<Arc<Self>, Error> {
+        Self::read(container.reader(), device)
     }
 
     /// Reads the tensors, and lays each out before the next is read.
-    fn read<R: Read + Seek>(mut reader: Reader<R>) -> Result<Arc<Self>, Error> {
-        let isa = Isa::from_env().map_err(|error| {
-            Error::new(ErrorKind::Unsupported, "cannot choose an instruction set")
-                .with_source(error)
-        })?;
-        let weights = Weights::read(&mut reader, isa)?;
+    fn read<R: Read + Seek>(mut reader: Reader<R>, device: &Device) -> Result<Arc<Self>, Error> {
+        let placed = match device {
+            Device::Cpu => {
+                let isa = Isa::from_env().map_err(|error| {
+                    Error::new(ErrorKind::Unsupported, "cannot choose an instruction set")
+                        .with_source(error)
+                })?;
+                Placed::Cpu(Arc::new(Weights::read(&mut reader, weights::Cpu { isa })?))
+            }
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => {
+                Placed::Gpu(Arc::new(Weights::read(&mut reader, weights::Gpu::new(gpu))?))
+            }
+        };
         let Contents { manifest, file_bytes, .. } = reader.finish()?;
-        Ok(Arc::new(Self { manifest, weights, isa, file_bytes, timings: Mutex::default() }))
+        Ok(Arc::new(Self { manifest, placed, file_bytes, timings: Mutex::default() }))
     }
 
     /// Everything that the file says about the model.
@@ -138,30 +183,69 @@ impl Model {
         self.file_bytes
     }
 
-    /// Bytes that the weights occupy in memory: packed matrices in panels, vectors in `f32`.
+    /// Bytes that the weights occupy in the memory of their device: packed matrices, vectors in `f32`.
     pub fn resident_bytes(&self) -> usize {
-        self.weights.resident_bytes()
+        match &self.placed {
+            Placed::Cpu(weights) => weights.resident_bytes(),
+            #[cfg(feature = "gpu")]
+            Placed::Gpu(weights) => weights.resident_bytes(),
+        }
     }
 
-    /// The instruction set that the weights are laid out for.
-    pub fn isa(&self) -> Isa {
-        self.isa
+    /// The instruction set that the weights are laid out for; `None` on a GPU.
+    pub fn isa(&self) -> Option<Isa> {
+        match &self.placed {
+            Placed::Cpu(weights) => Some(weights.placement.isa),
+            #[cfg(feature = "gpu")]
+            Placed::Gpu(_) => None,
+        }
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> Device {
+        match &self.placed {
+            Placed::Cpu(_) => Device::Cpu,
+            #[cfg(feature = "gpu")]
+            Placed::Gpu(weights) => Device::Gpu(weights.placement.device().clone()),
+        }
     }
 
     /// Every linear layer with the kernel that runs it in float arithmetic and the one that runs it in
     /// integer arithmetic, in the order of the forward pass.
     pub fn kernels(&self) -> Vec<LayerKernels> {
-        let layer = |(name, linear): (String, &weights::Linear)| LayerKernels {
-            layer: name,
-            float: linear.kernel(Arithmetic::F32),
-            integer: linear.kernel(Arithmetic::Int8),
-            resident_bytes: linear.weight.resident_bytes(),
-        };
-        self.weights.linears().into_iter().map(layer).collect()
+        fn layers<P: Placement>(
+            weights: &Weights<P>,
+            kernel: impl Fn(&P::Matrix, Arithmetic) -> String,
+        ) -> Vec<LayerKernels> {
+            let layer = |(name, linear): (String, &Linear<P>)| LayerKernels {
+                layer: name,
+                float: kernel(&linear.weight, Arithmetic::F32),
+                integer: kernel(&linear.weight, Arithmetic::Int8),
+                resident_bytes: P::matrix_bytes(&linear.weight),
+            };
+            weights.linears().into_iter().map(layer).collect()
+        }
+        match &self.placed {
+            Placed::Cpu(weights) => layers(weights, weights::cpu_kernel),
+            #[cfg(feature = "gpu")]
+            Placed::Gpu(weights) => {
+                let kernel = |weight: &_, arithmetic| weights.placement.kernel(weight, arithmetic);
+                layers(weights, kernel)
+            }
+        }
     }
 
-    pub(crate) fn weights(&self) -> &Weights {
-        &self.weights
+    /// Whether any layer is multiplied in `arithmetic`.
+    pub(crate) fn supports(&self, arithmetic: Arithmetic) -> bool {
+        match &self.placed {
+            Placed::Cpu(weights) => weights.supports(arithmetic),
+            #[cfg(feature = "gpu")]
+            Placed::Gpu(weights) => weights.supports(arithmetic),
+        }
+    }
+
+    pub(crate) fn placed(&self) -> &Placed {
+        &self.placed
     }
 
     /// The fastest of `f32` and `others` with `threads` threads: `time` is called once for each choice.
@@ -200,7 +284,7 @@ impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model")
             .field("architecture", &self.config().architecture)
-            .field("isa", &self.isa)
+            .field("device", &self.device())
             .field("file_bytes", &self.file_bytes)
             .finish_non_exhaustive()
     }

@@ -1,82 +1,132 @@
-//! The weights of a model, laid out for the kernels of one instruction set.
+//! The weights of a model, laid out where they are used.
 //!
-//! Built once when a file is loaded: matrices become panels of [`Matrix`] (codes stay packed), vectors
-//! are widened to `f32`. The tensors are read one after the other in the order in which a file has them,
-//! and nothing of the file is kept.
+//! Built once when a file is loaded: a [`Placement`] makes matrices (codes stay packed) and vectors (widened to `f32`) out of
+//! the tensors, which are read one after the other in the order in which a file has them. Nothing of the file is kept.
+
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+mod source;
 
 use std::io::{Read, Seek};
 
-use fresnel_kernels::{
-    Activation as KernelActivation, Arithmetic, Isa, Matrix, MatrixBuilder, MatrixError,
-};
+use fresnel_kernels::Activation;
 
-use super::config::{Activation, VitConfig};
-use super::decoded::{extend, matrix_shape, missing};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+use crate::format::Encoding;
 use crate::format::reader::Reader;
-use crate::format::{Encoding, TensorEntry};
+pub(crate) use cpu::{Cpu, kernel as cpu_kernel};
+#[cfg(feature = "gpu")]
+pub(crate) use gpu::{Gpu, supported as gpu_arithmetic};
+use source::Source;
+/// Where weights lie, and what a matrix and a vector are there.
+pub(crate) trait Placement: Clone {
+    /// A weight, `[out_features, in_features]`.
+    type Matrix;
+    /// A matrix to which rows are added as they are read.
+    type Builder;
+    /// A bias, norm or the like.
+    type Vector;
+    /// Tokens: rows of as many numbers as a token has features.
+    type Rows;
+
+    /// A matrix of `n` rows of `k` columns.
+    fn builder(&self, encoding: Encoding, n: usize, k: usize) -> Result<Self::Builder, Error>;
+
+    /// Adds whole rows as they lie in a file.
+    fn push(&self, builder: &mut Self::Builder, rows: &[u8]) -> Result<(), Error>;
+
+    /// The matrix of the rows added; scales and offsets are those of codes, and empty for floats.
+    fn finish(
+        &self,
+        builder: Self::Builder,
+        scale: &[f32],
+        offset: &[f32],
+    ) -> Result<Self::Matrix, Error>;
+
+    /// A vector of these values.
+    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, Error>;
+
+    /// Rows of `columns` numbers.
+    fn rows(&self, values: Vec<f32>, columns: usize) -> Result<Self::Rows, Error>;
+
+    /// Bytes that a matrix occupies.
+    fn matrix_bytes(matrix: &Self::Matrix) -> usize;
+
+    /// Bytes that a vector occupies.
+    fn vector_bytes(vector: &Self::Vector) -> usize;
+
+    /// Bytes that rows occupy.
+    fn rows_bytes(rows: &Self::Rows) -> usize;
+}
 
 /// A linear layer.
-pub(crate) struct Linear {
-    pub(crate) weight: Matrix,
-    pub(crate) bias: Option<Vec<f32>>,
+pub(crate) struct Linear<P: Placement = Cpu> {
+    pub(crate) weight: P::Matrix,
+    pub(crate) bias: Option<P::Vector>,
 }
 
 /// A LayerNorm.
-pub(crate) struct Norm {
-    pub(crate) gamma: Vec<f32>,
-    pub(crate) beta: Vec<f32>,
+pub(crate) struct Norm<P: Placement = Cpu> {
+    pub(crate) gamma: P::Vector,
+    pub(crate) beta: P::Vector,
     pub(crate) epsilon: f32,
 }
 
 /// A transformer block.
-pub(crate) struct Block {
-    pub(crate) norm1: Norm,
-    pub(crate) qkv: Linear,
-    pub(crate) q_norm: Option<Norm>,
-    pub(crate) k_norm: Option<Norm>,
-    pub(crate) proj: Linear,
-    pub(crate) layer_scale1: Option<Vec<f32>>,
-    pub(crate) norm2: Norm,
-    pub(crate) fc1: Linear,
-    pub(crate) activation: KernelActivation,
-    pub(crate) fc2: Linear,
-    pub(crate) layer_scale2: Option<Vec<f32>>,
+pub(crate) struct Block<P: Placement = Cpu> {
+    pub(crate) norm1: Norm<P>,
+    pub(crate) qkv: Linear<P>,
+    pub(crate) q_norm: Option<Norm<P>>,
+    pub(crate) k_norm: Option<Norm<P>>,
+    pub(crate) proj: Linear<P>,
+    pub(crate) layer_scale1: Option<P::Vector>,
+    pub(crate) norm2: Norm<P>,
+    pub(crate) fc1: Linear<P>,
+    pub(crate) activation: Activation,
+    pub(crate) fc2: Linear<P>,
+    pub(crate) layer_scale2: Option<P::Vector>,
 }
 
 /// All weights of a model.
-pub(crate) struct Weights {
-    pub(crate) patch_embed: Linear,
+pub(crate) struct Weights<P: Placement = Cpu> {
+    pub(crate) placement: P,
+    pub(crate) patch_embed: Linear<P>,
     /// `[dim]`
-    pub(crate) class_token: Option<Vec<f32>>,
+    pub(crate) class_token: Option<P::Rows>,
     /// `[dim]`
-    pub(crate) distillation_token: Option<Vec<f32>>,
+    pub(crate) distillation_token: Option<P::Rows>,
     /// `[registers, dim]`
-    pub(crate) register_tokens: Option<Vec<f32>>,
+    pub(crate) register_tokens: Option<P::Rows>,
     /// `[tokens or patches, dim]`
-    pub(crate) position_embedding: Option<Vec<f32>>,
-    pub(crate) pre_norm: Option<Norm>,
-    pub(crate) blocks: Vec<Block>,
-    pub(crate) norm: Option<Norm>,
-    pub(crate) fc_norm: Option<Norm>,
-    pub(crate) head: Option<Linear>,
-    pub(crate) head_distilled: Option<Linear>,
+    pub(crate) position_embedding: Option<P::Rows>,
+    pub(crate) pre_norm: Option<Norm<P>>,
+    pub(crate) blocks: Vec<Block<P>>,
+    pub(crate) norm: Option<Norm<P>>,
+    pub(crate) fc_norm: Option<Norm<P>>,
+    pub(crate) head: Option<Linear<P>>,
+    pub(crate) head_distilled: Option<Linear<P>>,
 }
 
-impl Weights {
-    /// Reads and lays out the tensors of a file, whose set matches its config, for `isa`.
+impl<P: Placement> Weights<P> {
+    /// Reads and lays out the tensors of a file, whose set matches its config.
     ///
     /// # Errors
-    /// Those of reading; [`ErrorKind::Invalid`] naming the tensor when one is missing or unusable,
-    /// [`ErrorKind::Limit`] when there is no memory for it.
-    pub(crate) fn read<R: Read + Seek>(reader: &mut Reader<R>, isa: Isa) -> Result<Self, Error> {
+    /// Those of reading; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the tensor when one is missing or unusable,
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when there is no memory for it.
+    pub(crate) fn read<R: Read + Seek>(
+        reader: &mut Reader<R>,
+        placement: P,
+    ) -> Result<Self, Error> {
         let config = reader.contents().manifest.config.clone();
-        let mut source = Source { reader, isa, epsilon: config.norm_epsilon };
+        let mut source =
+            Source { reader, placement: placement.clone(), epsilon: config.norm_epsilon };
         Ok(Self {
-            class_token: source.optional_vector("cls_token")?,
-            distillation_token: source.optional_vector("dist_token")?,
-            register_tokens: source.optional_vector("reg_token")?,
-            position_embedding: source.optional_vector("pos_embed")?,
+            placement,
+            class_token: source.optional_rows("cls_token")?,
+            distillation_token: source.optional_rows("dist_token")?,
+            register_tokens: source.optional_rows("reg_token")?,
+            position_embedding: source.optional_rows("pos_embed")?,
             patch_embed: source.linear("patch_embed.proj")?,
             pre_norm: source.optional_norm("norm_pre")?,
             blocks: (0..config.depth)
@@ -90,7 +140,7 @@ impl Weights {
     }
 
     /// Every linear layer, with its name, in the order of the forward pass.
-    pub(crate) fn linears(&self) -> Vec<(String, &Linear)> {
+    pub(crate) fn linears(&self) -> Vec<(String, &Linear<P>)> {
         let mut linears = vec![("patch_embed.proj".to_owned(), &self.patch_embed)];
         for (index, block) in self.blocks.iter().enumerate() {
             let layers = [
@@ -106,17 +156,12 @@ impl Weights {
         linears
     }
 
-    /// Whether any layer is multiplied in `arithmetic`.
-    pub(crate) fn supports(&self, arithmetic: Arithmetic) -> bool {
-        self.linears().iter().any(|(_, linear)| linear.weight.supports(arithmetic))
-    }
-
-    /// Names of the kernels of the blocks' layers, each once, in order of appearance.
-    pub(crate) fn kernels(&self, arithmetic: Arithmetic) -> String {
+    /// Names of the kernels of the blocks' layers, as `name` gives them, each once, in order of appearance, joined by `+`.
+    pub(crate) fn kernels(&self, name: impl Fn(&P::Matrix) -> String) -> String {
         let mut names: Vec<String> = Vec::new();
         for block in &self.blocks {
             for linear in [&block.qkv, &block.proj, &block.fc1, &block.fc2] {
-                let name = linear.kernel(arithmetic);
+                let name = name(&linear.weight);
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -137,140 +182,18 @@ impl Weights {
             &self.register_tokens,
             &self.position_embedding,
         ];
-        let matrices: usize =
-            self.linears().iter().map(|(_, linear)| linear.weight.resident_bytes()).sum();
-        let biases: usize = self.linears().iter().map(|(_, linear)| length(&linear.bias)).sum();
-        let vectors = norms.map(|norm| norm.gamma.len() + norm.beta.len()).sum::<usize>()
-            + scales.chain(tokens).map(length).sum::<usize>()
-            + biases;
-        matrices + vectors * size_of::<f32>()
+        let linears = self.linears();
+        let biases = linears.iter().map(|(_, linear)| &linear.bias);
+        let matrices = linears.iter().map(|(_, linear)| P::matrix_bytes(&linear.weight));
+        let vectors = scales.chain(biases).flatten();
+        let vectors = vectors.chain(norms.flat_map(|norm| [&norm.gamma, &norm.beta]));
+        let tokens = tokens.into_iter().flatten().map(P::rows_bytes);
+        matrices.chain(vectors.map(P::vector_bytes)).chain(tokens).sum()
     }
 }
 
-fn length(vector: &Option<Vec<f32>>) -> usize {
-    vector.as_ref().map_or(0, Vec::len)
-}
-
-impl Linear {
-    /// The arithmetic that this layer is multiplied in when the model runs in `arithmetic`: float where it has no other.
-    pub(crate) fn arithmetic(&self, arithmetic: Arithmetic) -> Arithmetic {
-        if self.weight.supports(arithmetic) { arithmetic } else { Arithmetic::F32 }
-    }
-
-    /// Name of the kernel that multiplies with this layer when the model runs in `arithmetic`.
-    pub(crate) fn kernel(&self, arithmetic: Arithmetic) -> String {
-        self.weight.kernel_name(self.arithmetic(arithmetic))
-    }
-}
-
-impl Block {
-    fn norms(&self) -> impl Iterator<Item = &Norm> {
+impl<P: Placement> Block<P> {
+    fn norms(&self) -> impl Iterator<Item = &Norm<P>> {
         [&self.norm1, &self.norm2].into_iter().chain(&self.q_norm).chain(&self.k_norm)
-    }
-}
-
-/// Where the weights come from.
-struct Source<'a, R> {
-    reader: &'a mut Reader<R>,
-    isa: Isa,
-    /// That of every LayerNorm.
-    epsilon: f32,
-}
-
-impl<R: Read + Seek> Source<'_, R> {
-    fn block(&mut self, index: u32, config: &VitConfig) -> Result<Block, Error> {
-        let name = |part: &str| format!("blocks.{index}.{part}");
-        Ok(Block {
-            norm1: self.norm(&name("norm1"))?,
-            qkv: self.linear(&name("attn.qkv"))?,
-            q_norm: self.optional_norm(&name("attn.q_norm"))?,
-            k_norm: self.optional_norm(&name("attn.k_norm"))?,
-            proj: self.linear(&name("attn.proj"))?,
-            layer_scale1: self.optional_vector(&name("ls1.gamma"))?,
-            norm2: self.norm(&name("norm2"))?,
-            fc1: self.linear(&name("mlp.fc1"))?,
-            activation: match config.activation {
-                Activation::GeluErf => KernelActivation::GeluErf,
-                Activation::GeluTanh => KernelActivation::GeluTanh,
-                Activation::QuickGelu => KernelActivation::QuickGelu,
-            },
-            fc2: self.linear(&name("mlp.fc2"))?,
-            layer_scale2: self.optional_vector(&name("ls2.gamma"))?,
-        })
-    }
-
-    fn linear(&mut self, name: &str) -> Result<Linear, Error> {
-        Ok(Linear {
-            weight: self.matrix(&format!("{name}.weight"))?,
-            bias: self.optional_vector(&format!("{name}.bias"))?,
-        })
-    }
-
-    fn optional_linear(&mut self, name: &str) -> Result<Option<Linear>, Error> {
-        let present = self.reader.entry(&format!("{name}.weight")).is_some();
-        present.then(|| self.linear(name)).transpose()
-    }
-
-    fn norm(&mut self, name: &str) -> Result<Norm, Error> {
-        Ok(Norm {
-            gamma: self.vector(&format!("{name}.weight"))?,
-            beta: self.vector(&format!("{name}.bias"))?,
-            epsilon: self.epsilon,
-        })
-    }
-
-    fn optional_norm(&mut self, name: &str) -> Result<Option<Norm>, Error> {
-        let present = self.reader.entry(&format!("{name}.weight")).is_some();
-        present.then(|| self.norm(name)).transpose()
-    }
-
-    fn optional_vector(&mut self, name: &str) -> Result<Option<Vec<f32>>, Error> {
-        let present = self.reader.entry(name).is_some();
-        present.then(|| self.vector(name)).transpose()
-    }
-
-    fn matrix(&mut self, name: &str) -> Result<Matrix, Error> {
-        let failed = |error| {
-            let kind = match error {
-                MatrixError::Memory { .. } => ErrorKind::Limit,
-                _ => ErrorKind::Invalid,
-            };
-            Error::new(kind, "cannot lay out the matrix").at_tensor(name).with_source(error)
-        };
-        let entry = self.entry(name)?;
-        let (n, k) = matrix_shape(&entry.shape);
-        let builder = match entry.encoding {
-            Encoding::F32 => MatrixBuilder::f32(self.isa, n, k),
-            Encoding::F16 => MatrixBuilder::f16(self.isa, n, k),
-            Encoding::Codes(width) => MatrixBuilder::codes(self.isa, width.into(), n, k),
-        };
-        let is_codes = matches!(entry.encoding, Encoding::Codes(_));
-        let mut builder = builder.map_err(failed)?;
-        self.reader.rows(name, |rows| builder.push(rows).map_err(failed))?;
-        let (scale, offset) = if is_codes {
-            (self.vector(&format!("{name}.scale"))?, self.vector(&format!("{name}.offset"))?)
-        } else {
-            (Vec::new(), Vec::new())
-        };
-        builder.finish(&scale, &offset).map_err(failed)
-    }
-
-    /// The values of a tensor that is not stored as codes.
-    fn vector(&mut self, name: &str) -> Result<Vec<f32>, Error> {
-        let entry = self.entry(name)?;
-        let encoding = entry.encoding;
-        let count: usize = entry.shape.iter().map(|&dimension| dimension as usize).product();
-        let mut values = Vec::new();
-        values.try_reserve_exact(count).map_err(|error| {
-            Error::new(ErrorKind::Limit, format!("no memory for {count} values"))
-                .at_tensor(name)
-                .with_source(error)
-        })?;
-        self.reader.values(name, |bytes| extend(&mut values, encoding, bytes))?;
-        Ok(values)
-    }
-
-    fn entry(&self, name: &str) -> Result<&TensorEntry, Error> {
-        self.reader.entry(name).ok_or_else(|| missing(name))
     }
 }

@@ -188,3 +188,41 @@ fn closed_output_ends_quietly() {
     assert!(output.status.success(), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn devices_are_listed_and_models_run_where_they_are_told() {
+    let folder = Folder::new();
+    let devices = folder.json(&["devices", "--json"]);
+    assert_eq!(devices["gpu_support"], cfg!(feature = "gpu"));
+    assert!(devices["cpu"]["modes"].as_array().is_some_and(|modes| modes.len() >= 2));
+    assert!(folder.run(&["devices"]).stdout.starts_with(b"cpu "));
+
+    let on = |device: &str| {
+        let flags = ["--force", "--json", "--compute", "f32", "--device", device];
+        folder.json(&[&RUN[..], &flags].concat())
+    };
+    assert_eq!(on("cpu")["device"], "cpu");
+    let expected = logits(&folder.path("out.safetensors"));
+    // Drivers may have something to say on standard error, too.
+    let refused = |device: &str, exit: i32, text: &str| {
+        let output = folder.run(&[&RUN[..], &["--force", "--device", device]].concat());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{message}");
+        assert!(message.contains(text), "{message}");
+    };
+    refused("cuda", 2, "expected cpu, gpu, gpu:INDEX, gpu:NAME or auto");
+    if !cfg!(feature = "gpu") {
+        assert_eq!(on("auto")["device"], "cpu");
+        refused("gpu", 5, "this build has no GPU support: build with --features gpu");
+        return;
+    }
+    refused("gpu:no such adapter", 5, "no such adapter");
+    if devices["gpus"].as_array().is_some_and(|gpus| !gpus.is_empty()) {
+        assert_ne!(on("gpu")["device"], "cpu");
+        let (shape, _) = logits(&folder.path("out.safetensors"));
+        assert_eq!(shape, expected.0);
+        let rows =
+            folder.run(&["bench", "model.fresnel", "--device", "cpu,gpu", "--iterations", "1"]);
+        assert!(rows.status.success(), "{rows:?}");
+    }
+}

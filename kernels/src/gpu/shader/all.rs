@@ -4,7 +4,7 @@ use crate::{Activation, Width};
 
 use super::{
     ActivationKind, CooperativeTiling, Element, EpilogueKind, MatmulShader, Matrices, OutputKind,
-    ParameterSpace, ResidualKind, TileSize, Tiling, WeightKind, quantize_text,
+    ParameterSpace, ResidualKind, TileSize, Tiling, WeightKind, operations, quantize_text,
 };
 
 /// A shader and what it needs.
@@ -51,6 +51,14 @@ pub fn all() -> Vec<Shader> {
                 }
             }
         }
+    }
+    for space in spaces {
+        let operations = operations::all(space).into_iter();
+        shaders.extend(operations.map(|(name, text)| Shader {
+            name: format!("{name} {space:?}"),
+            text,
+            cooperative: false,
+        }));
     }
     shaders
 }

@@ -24,6 +24,17 @@ pub enum WeightKind {
     Floats(Element),
 }
 
+impl WeightKind {
+    /// Bits of a weight, for names: `"1.58"` to `"32"`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            WeightKind::Codes(width) => width.label(),
+            WeightKind::Floats(Element::F32) => "32",
+            WeightKind::Floats(Element::F16) => "16",
+        }
+    }
+}
+
 /// What activations are multiplied as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActivationKind {

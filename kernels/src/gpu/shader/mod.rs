@@ -7,6 +7,7 @@
 mod all;
 mod cooperative;
 mod matmul;
+pub mod operations;
 mod quantize;
 mod template;
 

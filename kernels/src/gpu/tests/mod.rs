@@ -3,6 +3,7 @@
 mod device;
 mod epilogue;
 mod matmul;
+mod operations;
 
 use super::{Gpu, GpuError, Selector};
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use fresnel_kernels::Isa;
+use fresnel_runtime::DeviceChoice;
 use fresnel_runtime::cli::{Failure, Output, Progress, ReportArgs, check_output};
 use fresnel_runtime::format::write;
 
@@ -16,7 +17,7 @@ use crate::calibration::{Calibration, CalibrationImages, Prepared};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::preparation::{prepare, report_unusable, use_threads};
 use crate::cli::tuning;
-use crate::device::{Device, DeviceChoice};
+use crate::device::Device;
 use crate::import::{self, FloatModel, Source};
 use crate::mixed::{Budget, LayerSensitivity, MixedPrecision};
 use crate::recipe::{Finished, Recipe, Settings};
@@ -236,7 +237,7 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Failure> {
     }
     let on_device = recipe.needs_calibration() || mixed.is_some();
     let device = if on_device {
-        Device::open(settings.calibration.device.unwrap_or(DeviceChoice::Auto))?
+        Device::open(settings.calibration.device.as_ref().unwrap_or(&DeviceChoice::Auto))?
     } else {
         Device::cpu()
     };

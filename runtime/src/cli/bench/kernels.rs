@@ -100,12 +100,11 @@ const DEIT_B: [Shape; 4] = [
 /// The shapes of the products in a model's blocks, each once.
 fn block_shapes(model: &Model) -> Vec<Shape> {
     let mut shapes = Vec::new();
-    for block in &model.weights().blocks {
-        for linear in [&block.qkv, &block.proj, &block.fc1, &block.fc2] {
-            let shape = Shape { k: linear.weight.in_features(), n: linear.weight.out_features() };
-            if !shapes.contains(&shape) {
-                shapes.push(shape);
-            }
+    let Sizes { dim, hidden, .. } = Sizes::new(model.config());
+    for (k, n) in [(dim, 3 * dim), (dim, dim), (dim, hidden), (hidden, dim)] {
+        let shape = Shape { k, n };
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
         }
     }
     shapes

@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::session::Session;
 
 /// What the table shows of a row.
-const SHOWN: [Column; 15] = [
+const SHOWN: [Column; 16] = [
     Column::plain("method", "method"),
     Column::plain("bits", "bits"),
     Column::plain("compute", "compute"),
@@ -27,6 +27,7 @@ const SHOWN: [Column; 15] = [
     Column::number("first ms", "first_logits_ms", 1),
     Column::megabytes("file MB", "file_bytes"),
     Column::megabytes("memory MB", "resident_bytes"),
+    Column::plain("device", "device"),
     Column::plain("batch", "infer_batch_size"),
     Column::plain("threads", "threads"),
     Column::plain("kernel", "kernel"),
@@ -38,7 +39,7 @@ struct Contestant<'a> {
     file: &'a Path,
     session: Session,
     pixels: Vec<f32>,
-    /// From opening the file to the first logits.
+    /// From opening the device and the file to the first logits.
     first: f64,
     milliseconds: Samples,
     profiles: Vec<Profile>,
@@ -47,19 +48,21 @@ struct Contestant<'a> {
 pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let output = Output::new(args.report);
     let files = with_baseline(args.baseline.as_deref(), &args.models);
-    let count = files.len() * args.compute.len();
+    let count = files.len() * args.device.len() * args.compute.len();
     let mut progress = Progress::new("measuring", (args.iterations + 1) * count, args.report);
     let mut contestants = Vec::with_capacity(count);
     for file in files {
-        let (load, model) = milliseconds(|| Model::open(file));
-        let model = model?;
-        for &compute in &args.compute {
-            let (start, session) = milliseconds(|| args.machine.session(&model, compute));
+        for (device, &compute) in
+            args.device.iter().flat_map(|device| args.compute.iter().map(move |c| (device, c)))
+        {
+            let open = || args.machine.open(file, device, compute, &output);
+            let (start, session) = milliseconds(open);
+            let session = session?;
             let mut contestant = Contestant {
                 file,
-                session: session?,
-                pixels: noise(&model, args.batch)?,
-                first: load + start,
+                pixels: noise(session.model(), args.batch)?,
+                session,
+                first: start,
                 milliseconds: Samples::with_capacity(args.iterations),
                 profiles: Vec::new(),
             };
@@ -155,7 +158,12 @@ impl Contestant<'_> {
 
     fn write_profile(&self, output: &Output) -> Result<(), Failure> {
         output.line("")?;
-        output.line(format_args!("{}, {}", self.file.display(), self.session.compute().name()))?;
+        output.line(format_args!(
+            "{}, {}, {}",
+            self.file.display(),
+            self.session.model().device(),
+            self.session.compute().name()
+        ))?;
         output.line(format_args!(
             "{:>20} {:>6} {:>10} {:>7} {:>9}",
             "operation", "calls", "ms", "share", "GOP/s"

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::statistics::{Samples, milliseconds, noise};
 use crate::cli::{Failure, Output};
+use crate::session::Compute;
 
 /// The peak rate is measured this many times before each run of a kernel, for this long. The highest counts: what
 /// interrupts the loop is not the instruction.
@@ -196,11 +197,7 @@ fn highest_rate(peak: &Peak, pool: &Pool) -> f64 {
 
 /// As `--compute` has it.
 pub(super) fn arithmetic_name(arithmetic: Arithmetic) -> &'static str {
-    match arithmetic {
-        Arithmetic::F32 => "f32",
-        Arithmetic::Half => "half",
-        Arithmetic::Int8 => "int8",
-    }
+    Compute::from(arithmetic).name()
 }
 
 /// A matrix of each width, with 16-bit and with 32-bit floats.

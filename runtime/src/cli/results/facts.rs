@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fresnel_kernels::Width;
+use fresnel_kernels::{Isa, Width};
 use serde_json::{Value, json};
 
 use super::Record;
@@ -176,8 +176,8 @@ fn mean_bits(encodings: &[(f64, Encoding)]) -> Value {
 /// `program` and `file`.
 pub fn run_columns(record: &mut Record, session: &Session, file: &Path) {
     record.push("compute", session.compute().name());
-    record.push("isa", session.model().isa().name());
-    record.push("device", "cpu");
+    record.push("isa", session.model().isa().map(Isa::name));
+    record.push("device", session.model().device().to_string());
     record.push("threads", session.threads());
     record.push("kernel", session.kernel());
     record.push("processor", json!(processor()));

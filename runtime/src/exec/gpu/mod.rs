@@ -1,0 +1,199 @@
+//! The forward pass on a GPU.
+//!
+//! A pass over some images is recorded whole and submitted at once: see `pass`. Batches are cut into passes. While one is
+//! computed, the pixels of the next are written and the results of the one before are read.
+//!
+//! An image's result does not depend on the batch or the pass that it falls into, but for the last bits of half-precision and
+//! float sums where the device takes other tiles for fewer rows.
+
+mod head;
+mod pass;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fresnel_kernels::Arithmetic;
+use fresnel_kernels::gpu::{self, Readback, Recorder, Submission};
+
+use super::patches::Sizes;
+use super::profile::{Clock, Profile};
+use crate::cancel::CancelFlag;
+use crate::error::Error;
+use crate::model::config::VitConfig;
+use crate::model::weights::{Gpu, Weights};
+use pass::Pass;
+
+/// Token rows of a pass: enough to occupy a large card, while a batch of several passes still overlaps with its copies.
+const ROWS_PER_PASS: usize = 1 << 14;
+
+/// Timed runs of each arithmetic when the fastest is looked for, and the time after which no further one begins.
+const ROUNDS: usize = 3;
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A model on a GPU with the buffers of one session.
+pub(crate) struct Executor {
+    config: VitConfig,
+    weights: Arc<Weights<Gpu>>,
+    threads: usize,
+    sizes: Sizes,
+    /// Buffers and steps for the arithmetic and the largest batch so far.
+    pass: Option<Pass>,
+    /// Looked at before each pass.
+    pub(crate) cancel: CancelFlag,
+    clock: Clock,
+}
+
+impl Executor {
+    /// An executor for a model; `threads` threads of the host (0: one per core) prepare its images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when the device's limits are too small for one image.
+    pub(crate) fn new(
+        config: &VitConfig,
+        weights: &Arc<Weights<Gpu>>,
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let sizes = Sizes::new(config);
+        weights.placement.device().check()?;
+        pass::most_images(weights, &sizes)?;
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Self {
+            config: config.clone(),
+            weights: Arc::clone(weights),
+            threads: if threads == 0 { cores() } else { threads },
+            sizes,
+            pass: None,
+            cancel: CancelFlag::default(),
+            clock: Clock::default(),
+        })
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Names of the kernels that the blocks run on.
+    pub(crate) fn kernels(&self, arithmetic: Arithmetic) -> String {
+        let placement = &self.weights.placement;
+        self.weights.kernels(|weight| placement.kernel(weight, arithmetic))
+    }
+
+    pub(crate) fn start_profile(&mut self) {
+        self.clock.start();
+    }
+
+    pub(crate) fn stop_profile(&mut self) -> Profile {
+        self.clock.stop().unwrap_or_default()
+    }
+
+    /// Appends the logits (or features) of `pixels` `[batch, C, H, W]` to `out`. `progress` is told of the images of each pass
+    /// that is done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) when the device was lost, is out of memory or does not answer,
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) when a stop was asked for.
+    pub(crate) fn forward(
+        &mut self,
+        arithmetic: Arithmetic,
+        pixels: &[f32],
+        out: &mut Vec<f32>,
+        progress: impl FnMut(usize),
+    ) -> Result<(), Error> {
+        let image = self.sizes.image();
+        let most =
+            pass::most_images(&self.weights, &self.sizes)?.min(ROWS_PER_PASS / self.sizes.tokens());
+        let images = (pixels.len() / image).min(most.max(1));
+        let fits = |pass: &Pass| pass.arithmetic() == arithmetic && pass.images() >= images;
+        let pass = match self.pass.take().filter(fits) {
+            Some(pass) => pass,
+            // The old buffers are given back before new ones are taken.
+            None => Pass::new(&self.config, &self.weights, arithmetic, images)?,
+        };
+        let result = run(&pass, &self.sizes, &self.cancel, &mut self.clock, pixels, out, progress);
+        self.pass = Some(pass);
+        result
+    }
+
+    /// The fastest of float arithmetic and `others` for one image.
+    ///
+    /// # Errors
+    /// As [`Executor::forward`].
+    pub(crate) fn fastest(&mut self, others: &[Arithmetic]) -> Result<Arithmetic, Error> {
+        let pixels = vec![0.5; self.sizes.image()];
+        let mut best = (Duration::MAX, Arithmetic::F32);
+        for &arithmetic in [Arithmetic::F32].iter().chain(others) {
+            let mut time = || {
+                let start = Instant::now();
+                self.forward(arithmetic, &pixels, &mut Vec::new(), |_| ())?;
+                Ok::<_, Error>(start.elapsed())
+            };
+            // The first run compiles kernels and is not counted.
+            time()?;
+            let begin = Instant::now();
+            let mut elapsed = time()?;
+            for _ in 1..ROUNDS {
+                if begin.elapsed() < PATIENCE {
+                    elapsed = elapsed.min(time()?);
+                }
+            }
+            if elapsed < best.0 {
+                best = (elapsed, arithmetic);
+            }
+        }
+        Ok(best.1)
+    }
+}
+
+/// Results on their way.
+struct Pending {
+    submission: Submission,
+    outputs: Readback<f32>,
+}
+
+fn run(
+    pass: &Pass,
+    sizes: &Sizes,
+    cancel: &CancelFlag,
+    clock: &mut Clock,
+    pixels: &[f32],
+    out: &mut Vec<f32>,
+    mut progress: impl FnMut(usize),
+) -> Result<(), Error> {
+    let mut pending: Option<Pending> = None;
+    for images in pixels.chunks(pass.images() * sizes.image()) {
+        cancel.check()?;
+        let count = images.len() / sizes.image();
+        pass.upload(images)?;
+        if clock.is_running() {
+            pass.run_timed(count, clock)?;
+        }
+        let mut recorder = Recorder::new(pass.gpu(), "forward pass")?;
+        if !clock.is_running() {
+            pass.record(&mut recorder, count)?;
+        }
+        let outputs = pass.read_back(&mut recorder, count)?;
+        let submission = recorder.submit()?;
+        if let Some(before) = pending.replace(Pending { submission, outputs }) {
+            progress(take(before, sizes, out)?);
+        }
+    }
+    if let Some(last) = pending {
+        progress(take(last, sizes, out)?);
+    }
+    Ok(())
+}
+
+/// Waits for a pass and appends its results; how many images they are of.
+fn take(pending: Pending, sizes: &Sizes, out: &mut Vec<f32>) -> Result<usize, Error> {
+    pending.submission.wait()?;
+    let padded = pending.outputs.wait()?;
+    let rows = padded.chunks_exact(gpu::row_stride(sizes.outputs));
+    let images = rows.len();
+    for row in rows {
+        out.extend_from_slice(&row[..sizes.outputs]);
+    }
+    Ok(images)
+}
