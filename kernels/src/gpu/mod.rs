@@ -57,7 +57,7 @@ pub use {
     matrix::{Matrix, MatrixBuilder},
     plan::{Plan, UnknownPlan, Variant},
     recorder::{Readback, Recorder, Submission},
-    rows::{Quantize, Quantized, Rows, row_stride},
+    rows::{Quantize, Quantized, QuantizedRows, Rows, row_stride},
     // Devices are shared through its types.
     wgpu,
 };

@@ -228,7 +228,7 @@ fn activations_are_quantised_as_on_the_cpu() {
         Case { m: rows.len(), n: 1, k: 19, a, ..Case::new(Width::Two, (1, 1, 19), Fill::Zeros, 0) };
     let (codes, packed) = quantized(&gpu, &pool, &case);
     let (expected_codes, expected_scales, expected_zeros) = packed.to_codes();
-    let (codes, scales, zeros) = codes.read(&gpu, case.m).unwrap();
+    let QuantizedRows { codes, scales, zeros } = codes.read(&gpu, case.m).unwrap();
     let bits = |scales: Vec<f32>| -> Vec<u32> {
         scales.iter().map(|scale| if scale.is_nan() { 1 } else { scale.to_bits() }).collect()
     };
