@@ -7,7 +7,7 @@ use super::driver::{Product, drive};
 use super::epilogue::Output;
 use super::float::{FinishFloat, panel_block};
 use crate::activations::half_words;
-use crate::arch::{LeftBlock, Simd};
+use crate::arch::{Between, LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
 use crate::pack::panel;
@@ -89,7 +89,8 @@ impl Product for HalfProduct<'_> {
         right: &[u32],
         sums: &mut [f32],
         start: bool,
+        between: &mut impl Between<f32>,
     ) {
-        simd.half_tiles(left, right, sums, start);
+        simd.half_tiles(left, right, sums, start, between);
     }
 }
