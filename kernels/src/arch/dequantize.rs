@@ -17,6 +17,7 @@ pub(crate) struct RowTerms {
 }
 
 /// The channels of a panel; anything in lanes without a channel.
+#[repr(align(64))]
 pub(crate) struct ChannelTerms<const LANES: usize> {
     /// Scale of the codes; one for floats.
     pub(crate) scale: [f32; LANES],

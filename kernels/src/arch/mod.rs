@@ -281,6 +281,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// before and after it, several in the first-level cache where they do not.
     const ACTIVATED_ROWS: usize = 8;
 
+    /// Has memory brought nearer, into the second-level cache, where the instruction set has a way to ask for that.
+    #[inline(always)]
+    fn fetch(self, _: &[u32]) {}
+
     /// Runs a task in a function compiled for this instruction set.
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output;
 

@@ -50,6 +50,9 @@ pub(super) trait Product: Sync {
         buffer: &'a mut Buffer,
     ) -> &'a [Self::Right];
 
+    /// What will be expanded next, after the block: words in memory.
+    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32];
+
     /// Calls the micro-kernel for every row tile of a block, with other work between the products if it leaves room for that.
     fn multiply<S: Simd>(
         &self,
@@ -139,12 +142,21 @@ impl<P: Product, F: Finish<P::Sum>> Task<'_, P, F> {
         let mut right = Buffer::take(Slot::Right);
         let mut sums = Buffer::take(Slot::Sums);
         let sums = sums.get::<P::Sum>(rows * LANES);
-        let mut finishing =
-            Finishing::<F, P::Sum, LANES> { finish, panel: finish.panel(&tile), tile, next: 0, known: 0, per_step: 0 };
+        let mut finishing = Finishing::<F, P::Sum, LANES> {
+            finish,
+            panel: finish.panel(&tile),
+            tile,
+            next: 0,
+            known: 0,
+            per_step: 0,
+            fetching: Fetching::default(),
+        };
         simd.begin_tiles();
         for start in (0..depth).step_by(P::BLOCK) {
             let end = depth.min(start + P::BLOCK);
             let right = product.expand_right(simd, panel, start..end, &mut right);
+            let following = product.following::<S>(panel, start..end);
+            let mut fetching = Fetching::new(following, rows * (end - start));
             let left = LeftBlock {
                 packed,
                 per_row,
@@ -153,8 +165,9 @@ impl<P: Product, F: Finish<P::Sum>> Task<'_, P, F> {
                 end: product.left_len::<S>(end),
             };
             if end < depth {
-                product.multiply(simd, left, right, sums, start == 0, &mut ());
+                product.multiply(simd, left, right, sums, start == 0, &mut fetching);
             } else {
+                finishing.fetching = fetching;
                 product.multiply(simd, left, right, sums, start == 0, &mut finishing);
             }
         }
@@ -175,11 +188,13 @@ struct Finishing<'a, F: Finish<Sum>, Sum, const LANES: usize> {
     known: usize,
     /// Rows of which so many are finished at a time.
     per_step: usize,
+    fetching: Fetching<'a>,
 }
 
 impl<Sum, F: Finish<Sum>, const LANES: usize> Between<Sum> for Finishing<'_, F, Sum, LANES> {
     #[inline(always)]
     fn step<S: Simd>(&mut self, simd: S, finished: &[Sum], left: usize) {
+        Between::<Sum>::step(&mut self.fetching, simd, finished, left);
         let (sums, _) = finished.as_chunks::<LANES>();
         let known = sums.len().min(self.tile.rows);
         if known > self.known {
@@ -192,5 +207,35 @@ impl<Sum, F: Finish<Sum>, const LANES: usize> Between<Sum> for Finishing<'_, F, 
             self.finish.rows(simd, &self.panel, self.next, sums, &mut self.tile);
             self.next = end;
         }
+    }
+}
+
+/// The words that will be expanded next, brought nearer little by little: all at once they would take the place of other
+/// loads, and later they would be waited for.
+#[derive(Default)]
+struct Fetching<'a> {
+    words: &'a [u32],
+    per_step: usize,
+}
+
+impl Fetching<'_> {
+    /// `products` is rows times input features of the block in which they are fetched.
+    #[inline(always)]
+    fn new(words: &[u32], products: usize) -> Fetching<'_> {
+        /// Rows times input features between two steps.
+        const STEP: usize = 32 * 64;
+        /// Words of a cache line.
+        const LINE: usize = 16;
+        let steps = (products / STEP).max(1);
+        Fetching { words, per_step: words.len().div_ceil(steps).next_multiple_of(LINE) }
+    }
+}
+
+impl<Sum> Between<Sum> for Fetching<'_> {
+    #[inline(always)]
+    fn step<S: Simd>(&mut self, simd: S, _: &[Sum], _: usize) {
+        let (now, later) = self.words.split_at(self.per_step.min(self.words.len()));
+        simd.fetch(now);
+        self.words = later;
     }
 }

@@ -6,7 +6,7 @@
 use half::f16;
 
 use super::Epilogue;
-use crate::Matrix;
+use crate::{Activation, Matrix};
 use crate::arch::tiles::Tile;
 use crate::arch::{ChannelTerms, Simd, one_at_a_time};
 
@@ -183,24 +183,42 @@ fn finish<S: Simd, Sum, O: Output, const LANES: usize, const PLAIN: bool>(
     product: &impl RowProduct<Sum>,
 ) {
     let (first_row, residual) = (tile.first_row, epilogue.residual);
-    let mut values = [[0.0; LANES]; MOST_ACTIVATED_ROWS];
-    let step = if epilogue.activation.is_some() { S::ACTIVATED_ROWS } else { 1 };
+    if S::ACTIVATED_ROWS == 1 || epilogue.activation.is_none() {
+        let mut values = Aligned([[0.0; LANES]; 1]);
+        for (row, sums) in (first..).zip(sums) {
+            one_at_a_time();
+            product.product(simd, first_row + row, sums, channels, &mut values.0[0]);
+            activate::<S, O>(simd, epilogue.activation, &mut values.0[0]);
+            store_row::<S, O, LANES, PLAIN>(simd, &mut values.0[0], channels, residual, row, tile);
+        }
+        return;
+    }
+    let mut values = Aligned([[0.0; LANES]; MOST_ACTIVATED_ROWS]);
+    let step = S::ACTIVATED_ROWS;
     for (first, sums) in (first..).step_by(step).zip(sums.chunks(step)) {
-        let values = &mut values[..sums.len()];
+        let values = &mut values.0[..sums.len()];
         for (row, (values, sums)) in (first..).zip(values.iter_mut().zip(sums)) {
             one_at_a_time();
             product.product(simd, first_row + row, sums, channels, values);
         }
-        match epilogue.activation {
-            Some(activation) if O::HALF => {
-                activation.apply_coarsely(simd, values.as_flattened_mut());
-            }
-            Some(activation) => activation.apply::<S>(values.as_flattened_mut()),
-            None => {}
-        }
+        activate::<S, O>(simd, epilogue.activation, values.as_flattened_mut());
         for (row, values) in (first..).zip(values) {
             one_at_a_time();
             store_row::<S, O, LANES, PLAIN>(simd, values, channels, residual, row, tile);
         }
+    }
+}
+
+/// Numbers that start at a cache line, so that no vector of them lies in two.
+#[repr(align(64))]
+struct Aligned<T>(T);
+
+/// Applies an activation function as exactly as the output can tell.
+#[inline(always)]
+fn activate<S: Simd, O: Output>(simd: S, activation: Option<Activation>, values: &mut [f32]) {
+    match activation {
+        Some(activation) if O::HALF => activation.apply_coarsely(simd, values),
+        Some(activation) => activation.apply::<S>(values),
+        None => {}
     }
 }

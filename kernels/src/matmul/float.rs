@@ -88,6 +88,10 @@ impl Product for FloatProduct<'_> {
         }
     }
 
+    fn following<S: Simd>(&self, _: usize, _: Range<usize>) -> &[u32] {
+        &[]
+    }
+
     #[inline(always)]
     fn multiply<S: Simd>(
         &self,
@@ -116,6 +120,21 @@ pub(super) fn panel_block<'a, S: Simd>(
     let start = panel * panel::panel_words(width, depth, S::LANES)
         + panel::panel_words(width, block.start, S::LANES);
     &words[start..][..panel::panel_words(width, block.len(), S::LANES)]
+}
+
+/// As many words as a block has, after it: those of the next block or panel.
+#[inline(always)]
+pub(super) fn following_block<'a, S: Simd>(
+    width: Width,
+    words: &'a [u32],
+    depth: usize,
+    panel: usize,
+    block: &Range<usize>,
+) -> &'a [u32] {
+    let start = panel * panel::panel_words(width, depth, S::LANES)
+        + panel::panel_words(width, block.end, S::LANES);
+    let words = &words[start..];
+    &words[..words.len().min(panel::panel_words(width, block.len(), S::LANES))]
 }
 
 /// The end of a product with float sums.

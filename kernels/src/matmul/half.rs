@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::driver::{Product, drive};
 use super::epilogue::Output;
-use super::float::{FinishFloat, panel_block};
+use super::float::{FinishFloat, following_block, panel_block};
 use crate::activations::half_words;
 use crate::arch::{Between, LeftBlock, Simd};
 use crate::matrix::Storage;
@@ -79,6 +79,11 @@ impl Product for HalfProduct<'_> {
         let written = block.len().next_multiple_of(panel::group_depth(self.width)) / 2;
         expanded[written * S::LANES..].fill(0);
         expanded
+    }
+
+    #[inline(always)]
+    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32] {
+        following_block::<S>(self.width, self.words, self.depth, panel, &block)
     }
 
     #[inline(always)]

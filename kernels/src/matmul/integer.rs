@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::driver::{Finish, Product, drive};
 use super::epilogue::{Channels, Output, RowProduct, finish_rows};
-use super::float::panel_block;
+use super::float::{following_block, panel_block};
 use crate::activations::{RowGrid, int8_words};
 use crate::arch::tiles::Tile;
 use crate::arch::{Between, LeftBlock, RowTerms, Simd};
@@ -105,6 +105,11 @@ impl Product for IntegerProduct<'_> {
         let expanded = buffer.get::<u32>(padded / 4 * S::int8_words(width) * S::LANES);
         simd.expand_int8(width, words, expanded);
         expanded
+    }
+
+    #[inline(always)]
+    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32] {
+        following_block::<S>(self.width, self.words, self.depth, panel, &block)
     }
 
     #[inline(always)]

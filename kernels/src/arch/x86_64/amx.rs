@@ -13,7 +13,7 @@
 //! thread; nothing else in the process uses them.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _xgetbv};
 use std::sync::OnceLock;
 
 use half::f16;
@@ -103,6 +103,14 @@ impl Simd for Amx {
         }
         // SAFETY: the token `self` holds that of `Avx512Vnni`, which exists only where every feature named above was found.
         unsafe { run(self, task) }
+    }
+
+    #[inline(always)]
+    fn fetch(self, words: &[u32]) {
+        for line in words.chunks(STEP) {
+            // SAFETY: a hint, which reads nothing, at an address inside a slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
     }
 
     fn begin_tiles(self) {
