@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
+use super::epilogue::for_lanes;
 use crate::Pool;
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
-use super::epilogue::for_lanes;
 use crate::arch::{Between, LeftBlock, Simd, Vectorized};
 use crate::memory::{Buffer, Slot};
 

@@ -6,9 +6,9 @@
 use half::f16;
 
 use super::Epilogue;
-use crate::{Activation, Matrix};
 use crate::arch::tiles::Tile;
 use crate::arch::{ChannelTerms, Simd, one_at_a_time};
+use crate::{Activation, Matrix};
 
 /// Evaluates an expression with `S::LANES` as a constant `$lanes` that can be the length of an array.
 macro_rules! for_lanes {

@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 use half::f16;
 
 use super::avx512::Avx512Vnni;
+use super::tile_block::multiply_block;
 use super::tile_registers::{self, Half, Int8, ROWS, STEP, multiply};
 use crate::arch::witness::ran;
 use crate::arch::{Between, ChannelTerms, LeftBlock, RowTerms, Simd, Vectorized};
@@ -188,25 +189,14 @@ impl Simd for Amx {
     #[inline(always)]
     fn int8_tiles(
         self,
-        width: Width,
+        _: Width,
         left: LeftBlock<'_, u32>,
         right: &[u32],
         sums: &mut [i32],
         start: bool,
     ) {
-        /// Nothing is to be inlined into it.
-        #[inline(never)]
-        fn alone(
-            simd: Amx,
-            width: Width,
-            left: LeftBlock<'_, u32>,
-            right: &[u32],
-            sums: &mut [i32],
-            start: bool,
-        ) {
-            simd.int8_tiles_between(width, left, right, sums, start, &mut ());
-        }
-        alone(self, width, left, right, sums, start);
+        // SAFETY: the token proves AMX. `begin_tiles` has configured the registers; where it has not, the instructions fault.
+        unsafe { multiply_block(left, right, sums, start) };
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@ mod amx;
 mod avx2;
 mod avx512;
 mod avx_vnni;
+mod tile_block;
 mod tile_registers;
 
 pub(crate) use amx::Amx;
