@@ -43,13 +43,9 @@ impl Activation {
 
     /// [`apply`](Self::apply) for results that are rounded to half precision: [`Activation::GeluErf`] to within 2.6e-4.
     #[inline(always)]
-    pub(crate) fn apply_coarsely<S: Simd>(self, values: &mut [f32]) {
+    pub(crate) fn apply_coarsely<S: Simd>(self, simd: S, values: &mut [f32]) {
         match self {
-            Activation::GeluErf => {
-                for value in values {
-                    *value = math::gelu_erf_coarse::<S>(*value);
-                }
-            }
+            Activation::GeluErf => simd.gelu_coarse(values),
             Activation::GeluTanh | Activation::QuickGelu => self.apply::<S>(values),
         }
     }

@@ -14,13 +14,13 @@ use std::path::Path;
 use fresnel_quantizer::algorithm::{Method, StatisticsOptions, beacon_plus};
 use fresnel_quantizer::calibration::images::Selection;
 use fresnel_quantizer::calibration::{Calibration, CalibrationImages, Prepared};
-use fresnel_quantizer::device::{Device, DeviceChoice};
+use fresnel_quantizer::device::Device;
 use fresnel_quantizer::import::{FloatModel, Source, load};
 use fresnel_quantizer::recipe::Recipe;
 use fresnel_quantizer::widths::StoredWidth;
 use fresnel_runtime::evaluation::LabelledPictures;
 use fresnel_runtime::format::{CodeWidth, encode};
-use fresnel_runtime::{Model, Session, SessionOptions};
+use fresnel_runtime::{DeviceChoice, Model, Session, SessionOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,9 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         bits => bits.iter().map(|bits| bits.parse()).collect::<Result<_, _>>()?,
     };
     let model = load(&Source::locate(Path::new(folder), None)?)?;
-    let device = Device::open(DeviceChoice::Auto)?;
+    let device = Device::open(&DeviceChoice::Auto)?;
 
-    let selection = Selection { count: None, seed: 0 };
+    let selection = Selection { count: None, seed: 0, strict: true };
     let input = (&model.preprocessing, model.config.in_channels);
     let images = CalibrationImages::select(Path::new(images), selection, input, 0)?;
     let half = images.len() / 2;
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for recipe in &recipes {
         let calibration = Some(calibration.calibration());
         let (mut quantized, bytes) = session(&model, recipe, calibration, &device)?;
-        let agreement = judges.evaluate(&mut quantized, |_| {})?.top1();
+        let agreement = judges.evaluate(&mut quantized, |_| {})?.accuracy().top1();
         let smaller = float_bytes as f64 / bytes as f64;
         println!(
             "{} bit: {bytes} bytes, {smaller:.1} times smaller, {agreement:.1} % agree with float",

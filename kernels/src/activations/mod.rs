@@ -44,7 +44,7 @@ pub(crate) struct RowGrid {
     pub(crate) zero: i32,
     /// Sum of the codes.
     pub(crate) code_sum: i32,
-    /// Sum of the numbers as they are multiplied, in float arithmetic.
+    /// Sum of the numbers as they are multiplied; in integer arithmetic of the codes above zero, `sum_k (q - zero)`.
     pub(crate) sum: f32,
 }
 

@@ -26,5 +26,6 @@ pub(super) fn quantize(row: &[f32], codes: &mut [i8]) -> RowGrid {
         *code = rounded as i8;
         code_sum = code_sum.wrapping_add(rounded);
     }
-    RowGrid { scale, zero, code_sum, sum: 0.0 }
+    let sum = code_sum.wrapping_sub((row.len() as i32).wrapping_mul(zero)) as f32;
+    RowGrid { scale, zero, code_sum, sum }
 }

@@ -11,6 +11,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod dequantize;
 mod left;
 pub(crate) mod peak;
 mod scalar;
@@ -28,10 +29,11 @@ use half::f16;
 
 use crate::matmul::for_lanes;
 use crate::ops::exponentials::{self, ScoreRow};
-use crate::ops::rounding;
+use crate::ops::{math, rounding};
 use crate::{Arithmetic, IsaError, Width};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{Dotprod, I8mm, Neon};
+pub(crate) use dequantize::{ChannelTerms, RowTerms};
 pub(crate) use left::LeftBlock;
 pub(crate) use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
@@ -244,6 +246,19 @@ pub(crate) trait Vectorized {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// Work to be done in small parts while the units of the products are busy, most of the core not.
+pub(crate) trait Between<Sum> {
+    /// Does a part. `finished` are the rows of sums, from the first, that will not change any more in this block, and `left` is how often
+    /// this will be called, this time included, until there are more.
+    fn step<S: Simd>(&mut self, simd: S, finished: &[Sum], left: usize);
+}
+
+/// Nothing to be done.
+impl<Sum> Between<Sum> for () {
+    #[inline(always)]
+    fn step<S: Simd>(&mut self, _: S, _: &[Sum], _: usize) {}
+}
+
 /// An instruction set known to be available: a token that only detection makes.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Which one.
@@ -264,6 +279,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Rows of the left operands and sums of integer and bfloat16 products are stored in multiples of this: what the rows
     /// beyond the last hold is multiplied, and means nothing.
     const ROW_STEP: usize = 1;
+    /// Rows that go through an activation function together: one where registers suffice for that and for what comes
+    /// before and after it, several in the first-level cache where they do not.
+    const ACTIVATED_ROWS: usize = 8;
+
+    /// Has memory brought nearer, into the second-level cache, where the instruction set has a way to ask for that.
+    #[inline(always)]
+    fn fetch(self, _: &[u32]) {}
 
     /// Runs a task in a function compiled for this instruction set.
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output;
@@ -275,6 +297,40 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// After the last one.
     #[inline(always)]
     fn end_tiles(self) {}
+
+    /// The numbers of a row from its integer sums:
+    /// `((sums - zero * code_sums - shift) * scale + offset * sum) * row scale + bias`, integers exact, the float product with `offset`
+    /// rounded, the others fused.
+    #[inline(always)]
+    fn dequantize<const LANES: usize>(
+        self,
+        sums: &[i32; LANES],
+        row: RowTerms,
+        channels: &ChannelTerms<LANES>,
+        values: &mut [f32; LANES],
+    ) {
+        *values = dequantize::dequantize::<Self, LANES>(sums, row, channels);
+    }
+
+    /// [`math::gelu_erf_coarse`] of each element.
+    #[inline(always)]
+    fn gelu_coarse(self, values: &mut [f32]) {
+        for value in values {
+            *value = math::gelu_erf_coarse::<Self>(*value);
+        }
+    }
+
+    /// [`narrow`](Self::narrow) with the largest finite number in the place of larger ones; NaN stays.
+    #[inline(always)]
+    fn narrow_finite<const LANES: usize>(self, values: &[f32; LANES], out: &mut [f16]) {
+        const LARGEST: f32 = 65504.0;
+        let mut finite = *values;
+        for value in &mut finite {
+            let clamped = if *value > LARGEST { LARGEST } else { *value };
+            *value = if clamped < -LARGEST { -LARGEST } else { clamped };
+        }
+        self.narrow(&finite, out);
+    }
 
     /// Rounds to half precision, to the nearest and ties to even; as many as both slices hold.
     #[inline(always)]
@@ -369,10 +425,31 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// [`Simd::int8_tiles`] with other work between the products, where that takes no time of its own.
+    #[inline(always)]
+    fn int8_tiles_between(
+        self,
+        width: Width,
+        left: LeftBlock<'_, u32>,
+        right: &[u32],
+        sums: &mut [i32],
+        start: bool,
+        _: &mut impl Between<i32>,
+    ) {
+        self.int8_tiles(width, left, right, sums, start);
+    }
+
     /// `sums[r][n] (+)= sum_k left[r][k] * right[k][n]` for every row tile of a block of bfloat16 pairs.
     ///
     /// `left` is, per tile, `[ceil(depth / 32)][rows][32]` numbers, `right` `[ceil(depth / 32) * 16][LANES]` pairs.
-    fn half_tiles(self, _: LeftBlock<'_, u32>, _: &[u32], _: &mut [f32], _: bool) {
+    fn half_tiles(
+        self,
+        _: LeftBlock<'_, u32>,
+        _: &[u32],
+        _: &mut [f32],
+        _: bool,
+        _: &mut impl Between<f32>,
+    ) {
         unreachable!("{} multiplies no bfloat16", Self::ISA);
     }
 }

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
+use super::epilogue::for_lanes;
 use crate::Pool;
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
-use crate::arch::{LeftBlock, Simd, Vectorized};
+use crate::arch::{Between, LeftBlock, Simd, Vectorized};
 use crate::memory::{Buffer, Slot};
 
 /// Most rows of a task: its left operand (for one block of the input dimension) and its sums should stay in the second-level
@@ -49,7 +50,10 @@ pub(super) trait Product: Sync {
         buffer: &'a mut Buffer,
     ) -> &'a [Self::Right];
 
-    /// Calls the micro-kernel for every row tile of a block.
+    /// What will be expanded next, after the block: words in memory.
+    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32];
+
+    /// Calls the micro-kernel for every row tile of a block, with other work between the products if it leaves room for that.
     fn multiply<S: Simd>(
         &self,
         simd: S,
@@ -57,6 +61,7 @@ pub(super) trait Product: Sync {
         right: &[Self::Right],
         sums: &mut [Self::Sum],
         start: bool,
+        between: &mut impl Between<Self::Sum>,
     );
 }
 
@@ -64,9 +69,21 @@ pub(super) trait Product: Sync {
 pub(super) trait Finish<Sum>: Sync {
     /// Element of the output.
     type Out: Send;
+    /// What the rows of a panel have in common.
+    type Panel<const LANES: usize>;
 
-    /// Writes a tile of the output from its sums, `[rows][S::LANES]`.
-    fn finish<S: Simd>(&self, simd: S, sums: &[Sum], tile: Tile<'_, Self::Out>);
+    /// That of the panel of a tile.
+    fn panel<const LANES: usize>(&self, tile: &Tile<'_, Self::Out>) -> Self::Panel<LANES>;
+
+    /// Writes rows of a tile, from row `first` on, from their sums.
+    fn rows<S: Simd, const LANES: usize>(
+        &self,
+        simd: S,
+        panel: &Self::Panel<LANES>,
+        first: usize,
+        sums: &[[Sum; LANES]],
+        tile: &mut Tile<'_, Self::Out>,
+    );
 }
 
 /// Multiplies all `m` rows with all `n` output channels.
@@ -109,19 +126,37 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        for_lanes!(S, LANES => self.run_lanes::<S, LANES>(simd));
+    }
+}
+
+impl<P: Product, F: Finish<P::Sum>> Task<'_, P, F> {
+    #[inline(always)]
+    fn run_lanes<S: Simd, const LANES: usize>(self, simd: S) {
         let Task { product, finish, tile } = self;
         let depth = product.depth();
         let per_row = product.left_len::<S>(depth);
         let rows = tile.rows.next_multiple_of(P::row_step::<S>());
         let packed = &product.left()[tile.first_row * per_row..][..rows * per_row];
-        let panel = tile.first_column / S::LANES;
+        let panel = tile.first_column / LANES;
         let mut right = Buffer::take(Slot::Right);
         let mut sums = Buffer::take(Slot::Sums);
-        let sums = sums.get::<P::Sum>(rows * S::LANES);
+        let sums = sums.get::<P::Sum>(rows * LANES);
+        let mut finishing = Finishing::<F, P::Sum, LANES> {
+            finish,
+            panel: finish.panel(&tile),
+            tile,
+            next: 0,
+            known: 0,
+            per_step: 0,
+            fetching: Fetching::default(),
+        };
         simd.begin_tiles();
         for start in (0..depth).step_by(P::BLOCK) {
             let end = depth.min(start + P::BLOCK);
             let right = product.expand_right(simd, panel, start..end, &mut right);
+            let following = product.following::<S>(panel, start..end);
+            let mut fetching = Fetching::new(following, rows * (end - start));
             let left = LeftBlock {
                 packed,
                 per_row,
@@ -129,9 +164,78 @@ impl<P: Product, F: Finish<P::Sum>> Vectorized for Task<'_, P, F> {
                 start: product.left_len::<S>(start),
                 end: product.left_len::<S>(end),
             };
-            product.multiply(simd, left, right, sums, start == 0);
+            if end < depth {
+                product.multiply(simd, left, right, sums, start == 0, &mut fetching);
+            } else {
+                finishing.fetching = fetching;
+                product.multiply(simd, left, right, sums, start == 0, &mut finishing);
+            }
         }
         simd.end_tiles();
-        finish.finish(simd, &sums[..tile.rows * S::LANES], tile);
+        finishing.per_step = finishing.tile.rows;
+        finishing.step(simd, sums, 1);
+    }
+}
+
+/// The epilogue of a panel, row by row as its sums become known.
+struct Finishing<'a, F: Finish<Sum>, Sum, const LANES: usize> {
+    finish: &'a F,
+    panel: F::Panel<LANES>,
+    tile: Tile<'a, F::Out>,
+    /// The first row that is not finished.
+    next: usize,
+    /// Rows whose sums are known.
+    known: usize,
+    /// Rows of which so many are finished at a time.
+    per_step: usize,
+    fetching: Fetching<'a>,
+}
+
+impl<Sum, F: Finish<Sum>, const LANES: usize> Between<Sum> for Finishing<'_, F, Sum, LANES> {
+    #[inline(always)]
+    fn step<S: Simd>(&mut self, simd: S, finished: &[Sum], left: usize) {
+        Between::<Sum>::step(&mut self.fetching, simd, finished, left);
+        let (sums, _) = finished.as_chunks::<LANES>();
+        let known = sums.len().min(self.tile.rows);
+        if known > self.known {
+            self.known = known;
+            self.per_step = (known - self.next).div_ceil(left);
+        }
+        let end = known.min(self.next + self.per_step);
+        let sums = &sums[self.next..end];
+        if !sums.is_empty() {
+            self.finish.rows(simd, &self.panel, self.next, sums, &mut self.tile);
+            self.next = end;
+        }
+    }
+}
+
+/// The words that will be expanded next, brought nearer little by little: all at once they would take the place of other
+/// loads, and later they would be waited for.
+#[derive(Default)]
+struct Fetching<'a> {
+    words: &'a [u32],
+    per_step: usize,
+}
+
+impl Fetching<'_> {
+    /// `products` is rows times input features of the block in which they are fetched.
+    #[inline(always)]
+    fn new(words: &[u32], products: usize) -> Fetching<'_> {
+        /// Rows times input features between two steps.
+        const STEP: usize = 32 * 64;
+        /// Words of a cache line.
+        const LINE: usize = 16;
+        let steps = (products / STEP).max(1);
+        Fetching { words, per_step: words.len().div_ceil(steps).next_multiple_of(LINE) }
+    }
+}
+
+impl<Sum> Between<Sum> for Fetching<'_> {
+    #[inline(always)]
+    fn step<S: Simd>(&mut self, simd: S, _: &[Sum], _: usize) {
+        let (now, later) = self.words.split_at(self.per_step.min(self.words.len()));
+        simd.fetch(now);
+        self.words = later;
     }
 }

@@ -6,9 +6,9 @@
 use half::f16;
 
 use super::Epilogue;
-use crate::Matrix;
 use crate::arch::tiles::Tile;
-use crate::arch::{Simd, one_at_a_time};
+use crate::arch::{ChannelTerms, Simd, one_at_a_time};
+use crate::{Activation, Matrix};
 
 /// Evaluates an expression with `S::LANES` as a constant `$lanes` that can be the length of an array.
 macro_rules! for_lanes {
@@ -32,26 +32,16 @@ macro_rules! for_lanes {
 }
 pub(crate) use for_lanes;
 
-/// Rows that go through an activation function together.
-const ROWS: usize = 8;
-
-/// What the epilogue needs per output channel, for the channels of a panel; anything in lanes without a channel.
+/// What the epilogue needs per output channel, for the channels of a panel.
 pub(super) struct Channels<const LANES: usize> {
-    /// Scale of the codes; one for floats.
-    pub(super) scale: [f32; LANES],
-    /// Offset of the centred codes; zero for floats.
-    pub(super) offset: [f32; LANES],
-    /// Sum of the codes.
-    pub(super) code_sums: [i32; LANES],
-    /// Zero where there is none.
-    pub(super) bias: [f32; LANES],
+    pub(super) terms: ChannelTerms<LANES>,
     /// One where there is none.
     layer_scale: [f32; LANES],
 }
 
 impl<const LANES: usize> Channels<LANES> {
     #[inline(always)]
-    fn new<T>(w: &Matrix, epilogue: &Epilogue<'_>, tile: &Tile<'_, T>) -> Self {
+    pub(super) fn new<T>(w: &Matrix, epilogue: &Epilogue<'_>, tile: &Tile<'_, T>) -> Self {
         let range = tile.first_column..tile.first_column + tile.columns;
         let padded = |values: &[f32]| {
             let mut lanes = [0.0; LANES];
@@ -64,11 +54,9 @@ impl<const LANES: usize> Channels<LANES> {
             offset = padded(w.centred_offset.of());
             code_sums[..range.len()].copy_from_slice(&w.code_sums.of::<i32>()[range.clone()]);
         }
+        let bias = epilogue.bias.map_or([0.0; LANES], padded);
         Channels {
-            scale,
-            offset,
-            code_sums,
-            bias: epilogue.bias.map_or([0.0; LANES], padded),
+            terms: ChannelTerms { scale, offset, code_sums, bias },
             layer_scale: epilogue.layer_scale.map_or([1.0; LANES], padded),
         }
     }
@@ -92,20 +80,13 @@ impl Output for f16 {
 #[inline(always)]
 fn store<S: Simd, O: Output, const LANES: usize>(
     simd: S,
-    mut values: [f32; LANES],
+    values: &[f32; LANES],
     out: &mut [O; LANES],
 ) {
-    const LARGEST: f32 = 65504.0;
     if O::HALF {
-        for lane in 0..LANES {
-            let value = values[lane];
-            // NaN is neither, and stays.
-            let value = if value > LARGEST { LARGEST } else { value };
-            values[lane] = if value < -LARGEST { -LARGEST } else { value };
-        }
-        simd.narrow(&values, bytemuck::cast_slice_mut(out));
+        simd.narrow_finite(values, bytemuck::cast_slice_mut(out));
     } else if let Ok(out) = <&mut [f32; LANES]>::try_from(bytemuck::cast_slice_mut::<O, f32>(out)) {
-        *out = values;
+        *out = *values;
     }
 }
 
@@ -116,7 +97,7 @@ fn store<S: Simd, O: Output, const LANES: usize>(
 #[inline(always)]
 fn store_row<S: Simd, O: Output, const LANES: usize, const PLAIN: bool>(
     simd: S,
-    mut values: [f32; LANES],
+    values: &mut [f32; LANES],
     channels: &Channels<LANES>,
     residual: Option<&[f32]>,
     row: usize,
@@ -141,7 +122,7 @@ fn store_row<S: Simd, O: Output, const LANES: usize, const PLAIN: bool>(
 #[inline(never)]
 fn store_partial_row<S: Simd, O: Output, const LANES: usize>(
     simd: S,
-    mut values: [f32; LANES],
+    values: &mut [f32; LANES],
     layer_scale: &[f32; LANES],
     residual: Option<&[f32]>,
     out: &mut [O],
@@ -158,68 +139,86 @@ fn store_partial_row<S: Simd, O: Output, const LANES: usize>(
 
 /// From the sums of a row to its product, bias included.
 pub(super) trait RowProduct<Sum> {
-    /// The product of row `row` of the matrix.
+    /// Writes the product of row `row` of the matrix.
     fn product<S: Simd, const LANES: usize>(
         &self,
+        simd: S,
         row: usize,
         sums: &[Sum; LANES],
         channels: &Channels<LANES>,
-    ) -> [f32; LANES];
+        values: &mut [f32; LANES],
+    );
 }
 
-/// Turns the sums of a panel into outputs.
+/// Turns rows of sums into outputs, from row `first` of the tile on.
 #[inline(always)]
-pub(super) fn finish_panel<S: Simd, Sum, O: Output, const LANES: usize>(
+pub(super) fn finish_rows<S: Simd, Sum, O: Output, const LANES: usize>(
     simd: S,
-    w: &Matrix,
+    channels: &Channels<LANES>,
     epilogue: &Epilogue<'_>,
-    sums: &[Sum],
-    tile: Tile<'_, O>,
+    first: usize,
+    sums: &[[Sum; LANES]],
+    tile: &mut Tile<'_, O>,
     product: &impl RowProduct<Sum>,
 ) {
     if epilogue.layer_scale.is_none() && epilogue.residual.is_none() {
-        finish_rows::<S, Sum, O, LANES, true>(simd, w, epilogue, sums, tile, product);
+        finish::<S, Sum, O, LANES, true>(simd, channels, epilogue, first, sums, tile, product);
     } else {
-        finish_rows::<S, Sum, O, LANES, false>(simd, w, epilogue, sums, tile, product);
+        finish::<S, Sum, O, LANES, false>(simd, channels, epilogue, first, sums, tile, product);
     }
 }
 
+/// Most rows that go through an activation function together.
+const MOST_ACTIVATED_ROWS: usize = 8;
+
 /// No closures here: what is not inlined would be compiled without the instruction set.
 #[inline(always)]
-fn finish_rows<S: Simd, Sum, O: Output, const LANES: usize, const PLAIN: bool>(
+fn finish<S: Simd, Sum, O: Output, const LANES: usize, const PLAIN: bool>(
     simd: S,
-    w: &Matrix,
+    channels: &Channels<LANES>,
     epilogue: &Epilogue<'_>,
-    sums: &[Sum],
-    mut tile: Tile<'_, O>,
+    first: usize,
+    sums: &[[Sum; LANES]],
+    tile: &mut Tile<'_, O>,
     product: &impl RowProduct<Sum>,
 ) {
-    let channels = Channels::<LANES>::new(w, epilogue, &tile);
-    let (sums, _) = sums.as_chunks::<LANES>();
     let (first_row, residual) = (tile.first_row, epilogue.residual);
-    let Some(activation) = epilogue.activation else {
-        for (row, sums) in sums.iter().enumerate() {
+    if S::ACTIVATED_ROWS == 1 || epilogue.activation.is_none() {
+        let mut values = Aligned([[0.0; LANES]; 1]);
+        for (row, sums) in (first..).zip(sums) {
             one_at_a_time();
-            let values = product.product::<S, LANES>(first_row + row, sums, &channels);
-            store_row::<S, O, LANES, PLAIN>(simd, values, &channels, residual, row, &mut tile);
+            product.product(simd, first_row + row, sums, channels, &mut values.0[0]);
+            activate::<S, O>(simd, epilogue.activation, &mut values.0[0]);
+            store_row::<S, O, LANES, PLAIN>(simd, &mut values.0[0], channels, residual, row, tile);
         }
         return;
-    };
-    let mut rows = [[0.0; LANES]; ROWS];
-    for (first, sums) in (0..).step_by(ROWS).zip(sums.chunks(ROWS)) {
-        let rows = &mut rows[..sums.len()];
-        for (row, (values, sums)) in (first..).zip(rows.iter_mut().zip(sums)) {
+    }
+    let mut values = Aligned([[0.0; LANES]; MOST_ACTIVATED_ROWS]);
+    let step = S::ACTIVATED_ROWS;
+    for (first, sums) in (first..).step_by(step).zip(sums.chunks(step)) {
+        let values = &mut values.0[..sums.len()];
+        for (row, (values, sums)) in (first..).zip(values.iter_mut().zip(sums)) {
             one_at_a_time();
-            *values = product.product::<S, LANES>(first_row + row, sums, &channels);
+            product.product(simd, first_row + row, sums, channels, values);
         }
-        if O::HALF {
-            activation.apply_coarsely::<S>(rows.as_flattened_mut());
-        } else {
-            activation.apply::<S>(rows.as_flattened_mut());
-        }
-        for (row, values) in (first..).zip(rows.iter()) {
+        activate::<S, O>(simd, epilogue.activation, values.as_flattened_mut());
+        for (row, values) in (first..).zip(values) {
             one_at_a_time();
-            store_row::<S, O, LANES, PLAIN>(simd, *values, &channels, residual, row, &mut tile);
+            store_row::<S, O, LANES, PLAIN>(simd, values, channels, residual, row, tile);
         }
+    }
+}
+
+/// Numbers that start at a cache line, so that no vector of them lies in two.
+#[repr(align(64))]
+struct Aligned<T>(T);
+
+/// Applies an activation function as exactly as the output can tell.
+#[inline(always)]
+fn activate<S: Simd, O: Output>(simd: S, activation: Option<Activation>, values: &mut [f32]) {
+    match activation {
+        Some(activation) if O::HALF => activation.apply_coarsely(simd, values),
+        Some(activation) => activation.apply::<S>(values),
+        None => {}
     }
 }

@@ -6,10 +6,10 @@ use std::ops::Range;
 use ::half::slice::HalfFloatSliceExt;
 
 use super::driver::{Finish, Product, drive};
-use super::epilogue::{Channels, Output, RowProduct, finish_panel, for_lanes};
+use super::epilogue::{Channels, Output, RowProduct, finish_rows};
 use crate::activations::RowGrid;
 use crate::arch::tiles::Tile;
-use crate::arch::{LeftBlock, Simd};
+use crate::arch::{Between, LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
 use crate::ops::math::mul_add;
@@ -88,6 +88,10 @@ impl Product for FloatProduct<'_> {
         }
     }
 
+    fn following<S: Simd>(&self, _: usize, _: Range<usize>) -> &[u32] {
+        &[]
+    }
+
     #[inline(always)]
     fn multiply<S: Simd>(
         &self,
@@ -96,6 +100,7 @@ impl Product for FloatProduct<'_> {
         right: &[f32],
         sums: &mut [f32],
         start: bool,
+        _: &mut impl Between<f32>,
     ) {
         for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * S::LANES)) {
             simd.f32_tile(sums.len() / S::LANES, left, right, sums, start);
@@ -117,6 +122,21 @@ pub(super) fn panel_block<'a, S: Simd>(
     &words[start..][..panel::panel_words(width, block.len(), S::LANES)]
 }
 
+/// As many words as a block has, after it: those of the next block or panel.
+#[inline(always)]
+pub(super) fn following_block<'a, S: Simd>(
+    width: Width,
+    words: &'a [u32],
+    depth: usize,
+    panel: usize,
+    block: &Range<usize>,
+) -> &'a [u32] {
+    let start = panel * panel::panel_words(width, depth, S::LANES)
+        + panel::panel_words(width, block.end, S::LANES);
+    let words = &words[start..];
+    &words[..words.len().min(panel::panel_words(width, block.len(), S::LANES))]
+}
+
 /// The end of a product with float sums.
 pub(super) struct FinishFloat<'a, O> {
     pub(super) w: &'a Matrix,
@@ -127,12 +147,23 @@ pub(super) struct FinishFloat<'a, O> {
 
 impl<O: Output> Finish<f32> for FinishFloat<'_, O> {
     type Out = O;
+    type Panel<const LANES: usize> = Channels<LANES>;
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, sums: &[f32], tile: Tile<'_, O>) {
-        for_lanes!(S, LANES => {
-            finish_panel::<S, f32, O, LANES>(simd, self.w, self.epilogue, sums, tile, self);
-        });
+    fn panel<const LANES: usize>(&self, tile: &Tile<'_, O>) -> Channels<LANES> {
+        Channels::new(self.w, self.epilogue, tile)
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, const LANES: usize>(
+        &self,
+        simd: S,
+        panel: &Channels<LANES>,
+        first: usize,
+        sums: &[[f32; LANES]],
+        tile: &mut Tile<'_, O>,
+    ) {
+        finish_rows(simd, panel, self.epilogue, first, sums, tile, self);
     }
 }
 
@@ -140,17 +171,18 @@ impl<O> RowProduct<f32> for FinishFloat<'_, O> {
     #[inline(always)]
     fn product<S: Simd, const LANES: usize>(
         &self,
+        _: S,
         row: usize,
         sums: &[f32; LANES],
         channels: &Channels<LANES>,
-    ) -> [f32; LANES] {
+        values: &mut [f32; LANES],
+    ) {
         // Weights that are floats have no offset.
         let row_sum = if self.w.width().is_some() { self.rows[row].sum } else { 0.0 };
-        let mut values = [0.0; LANES];
+        let terms = &channels.terms;
         for lane in 0..LANES {
-            let constant = mul_add::<S>(channels.offset[lane], row_sum, channels.bias[lane]);
-            values[lane] = mul_add::<S>(sums[lane], channels.scale[lane], constant);
+            let constant = mul_add::<S>(terms.offset[lane], row_sum, terms.bias[lane]);
+            values[lane] = mul_add::<S>(sums[lane], terms.scale[lane], constant);
         }
-        values
     }
 }

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::driver::{Product, drive};
 use super::epilogue::Output;
-use super::float::{FinishFloat, panel_block};
+use super::float::{FinishFloat, following_block, panel_block};
 use crate::activations::half_words;
-use crate::arch::{LeftBlock, Simd};
+use crate::arch::{Between, LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
 use crate::pack::panel;
@@ -82,6 +82,11 @@ impl Product for HalfProduct<'_> {
     }
 
     #[inline(always)]
+    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32] {
+        following_block::<S>(self.width, self.words, self.depth, panel, &block)
+    }
+
+    #[inline(always)]
     fn multiply<S: Simd>(
         &self,
         simd: S,
@@ -89,7 +94,8 @@ impl Product for HalfProduct<'_> {
         right: &[u32],
         sums: &mut [f32],
         start: bool,
+        between: &mut impl Between<f32>,
     ) {
-        simd.half_tiles(left, right, sums, start);
+        simd.half_tiles(left, right, sums, start, between);
     }
 }

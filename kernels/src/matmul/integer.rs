@@ -4,14 +4,13 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::driver::{Finish, Product, drive};
-use super::epilogue::{Channels, Output, RowProduct, finish_panel, for_lanes};
-use super::float::panel_block;
+use super::epilogue::{Channels, Output, RowProduct, finish_rows};
+use super::float::{following_block, panel_block};
 use crate::activations::{RowGrid, int8_words};
 use crate::arch::tiles::Tile;
-use crate::arch::{LeftBlock, Simd};
+use crate::arch::{Between, LeftBlock, RowTerms, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
-use crate::ops::math::mul_add;
 use crate::pack::panel;
 use crate::{Activations, Epilogue, Matrix, Pool, Width};
 
@@ -109,6 +108,11 @@ impl Product for IntegerProduct<'_> {
     }
 
     #[inline(always)]
+    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32] {
+        following_block::<S>(self.width, self.words, self.depth, panel, &block)
+    }
+
+    #[inline(always)]
     fn multiply<S: Simd>(
         &self,
         simd: S,
@@ -116,15 +120,10 @@ impl Product for IntegerProduct<'_> {
         right: &[u32],
         sums: &mut [i32],
         start: bool,
+        between: &mut impl Between<i32>,
     ) {
-        simd.int8_tiles(self.width, left, right, sums, start);
+        simd.int8_tiles_between(self.width, left, right, sums, start, between);
     }
-}
-
-/// `sum_k (q - zero)` of a row of `columns`.
-#[inline(always)]
-fn centred_sum(row: &RowGrid, columns: usize) -> i32 {
-    row.code_sum.wrapping_sub((columns as i32).wrapping_mul(row.zero))
 }
 
 struct FinishProduct<'a, O> {
@@ -136,12 +135,23 @@ struct FinishProduct<'a, O> {
 
 impl<O: Output> Finish<i32> for FinishProduct<'_, O> {
     type Out = O;
+    type Panel<const LANES: usize> = Channels<LANES>;
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, sums: &[i32], tile: Tile<'_, O>) {
-        for_lanes!(S, LANES => {
-            finish_panel::<S, i32, O, LANES>(simd, self.w, self.epilogue, sums, tile, self);
-        });
+    fn panel<const LANES: usize>(&self, tile: &Tile<'_, O>) -> Channels<LANES> {
+        Channels::new(self.w, self.epilogue, tile)
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, const LANES: usize>(
+        &self,
+        simd: S,
+        panel: &Channels<LANES>,
+        first: usize,
+        sums: &[[i32; LANES]],
+        tile: &mut Tile<'_, O>,
+    ) {
+        finish_rows(simd, panel, self.epilogue, first, sums, tile, self);
     }
 }
 
@@ -149,23 +159,17 @@ impl<O> RowProduct<i32> for FinishProduct<'_, O> {
     #[inline(always)]
     fn product<S: Simd, const LANES: usize>(
         &self,
+        simd: S,
         row: usize,
         sums: &[i32; LANES],
         channels: &Channels<LANES>,
-    ) -> [f32; LANES] {
-        let grid = &self.a.grids()[row];
-        let row_sum = centred_sum(grid, self.a.columns());
+        values: &mut [f32; LANES],
+    ) {
+        let &RowGrid { scale, zero, code_sum, sum } = &self.a.grids()[row];
         let middle = self.w.width().map_or(0, |width| width.middle() as i32);
-        let shift = middle.wrapping_mul(row_sum);
-        let mut values = [0.0; LANES];
-        for lane in 0..LANES {
-            let correction = grid.zero.wrapping_mul(channels.code_sums[lane]).wrapping_add(shift);
-            let centred = sums[lane].wrapping_sub(correction) as f32;
-            let constant = channels.offset[lane] * row_sum as f32;
-            let y = mul_add::<S>(centred, channels.scale[lane], constant);
-            values[lane] = mul_add::<S>(y, grid.scale, channels.bias[lane]);
-        }
-        values
+        let columns = self.a.columns() as i32;
+        let shift = middle.wrapping_mul(code_sum.wrapping_sub(columns.wrapping_mul(zero)));
+        simd.dequantize(sums, RowTerms { zero, shift, sum, scale }, &channels.terms, values);
     }
 }
 
@@ -176,11 +180,27 @@ struct FinishInteger<'a> {
 
 impl Finish<i32> for FinishInteger<'_> {
     type Out = i32;
+    type Panel<const LANES: usize> = [i32; LANES];
+
+    /// Sums of the codes of the channels.
+    #[inline(always)]
+    fn panel<const LANES: usize>(&self, tile: &Tile<'_, i32>) -> [i32; LANES] {
+        let mut code_sums = [0; LANES];
+        let of_panel = &self.w.code_sums.of::<i32>()[tile.first_column..][..tile.columns];
+        code_sums[..tile.columns].copy_from_slice(of_panel);
+        code_sums
+    }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, sums: &[i32], mut tile: Tile<'_, i32>) {
-        let code_sums = &self.w.code_sums.of::<i32>()[tile.first_column..];
-        for (row, sums) in sums.chunks_exact(S::LANES).enumerate() {
+    fn rows<S: Simd, const LANES: usize>(
+        &self,
+        _: S,
+        code_sums: &[i32; LANES],
+        first: usize,
+        sums: &[[i32; LANES]],
+        tile: &mut Tile<'_, i32>,
+    ) {
+        for (row, sums) in (first..).zip(sums) {
             let zero = self.a.grids()[tile.first_row + row].zero;
             for ((out, sum), code_sum) in tile.row(row).iter_mut().zip(sums).zip(code_sums) {
                 *out = sum.wrapping_sub(zero.wrapping_mul(*code_sum));

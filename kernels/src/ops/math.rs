@@ -117,6 +117,20 @@ pub(crate) fn gelu_erf<S: Simd>(x: f32) -> f32 {
     mul_add::<S>(half, erf::<S>(x * std::f32::consts::FRAC_1_SQRT_2), half)
 }
 
+/// Where [`gelu_erf_coarse`] turns into `x` and 0.
+pub(crate) const GELU_COARSE_LIMIT: f32 = 4.0;
+
+/// The polynomial of [`gelu_erf_coarse`].
+pub(crate) const GELU_COARSE: [f32; 7] = [
+    0.397_883_23,
+    -0.064_572_945,
+    0.008_772_312,
+    -8.139_996e-4,
+    4.795_387e-5,
+    -1.598_519e-6,
+    2.277_98e-8,
+];
+
 /// GELU to within 2.6e-4, for results that are rounded to half precision and then to 8 bit: without a division, in half the
 /// time.
 ///
@@ -124,21 +138,10 @@ pub(crate) fn gelu_erf<S: Simd>(x: f32) -> f32 {
 /// 0 by less than 1.3e-4.
 #[inline(always)]
 pub(crate) fn gelu_erf_coarse<S: Simd>(x: f32) -> f32 {
-    const LIMIT: f32 = 4.0;
+    const LIMIT: f32 = GELU_COARSE_LIMIT;
     let clamped = if x > LIMIT { LIMIT } else { x };
     let clamped = if clamped < -LIMIT { -LIMIT } else { clamped };
-    let p = polynomial::<S, 7>(
-        clamped * clamped,
-        [
-            0.397_883_23,
-            -0.064_572_945,
-            0.008_772_312,
-            -8.139_996e-4,
-            4.795_387e-5,
-            -1.598_519e-6,
-            2.277_98e-8,
-        ],
-    );
+    let p = polynomial::<S, 7>(clamped * clamped, GELU_COARSE);
     let h = clamped * p;
     let h = if h > 0.5 { 0.5 } else { h };
     let h = if h < -0.5 { -0.5 } else { h };

@@ -13,14 +13,16 @@
 //! thread; nothing else in the process uses them.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _xgetbv};
 use std::sync::OnceLock;
 
 use half::f16;
 
 use super::avx512::Avx512Vnni;
+use super::tile_block::multiply_block;
+use super::tile_registers::{self, Half, Int8, ROWS, STEP, multiply};
 use crate::arch::witness::ran;
-use crate::arch::{LeftBlock, Simd, Vectorized};
+use crate::arch::{Between, ChannelTerms, LeftBlock, RowTerms, Simd, Vectorized};
 use crate::ops::exponentials::ScoreRow;
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -30,10 +32,6 @@ use crate::{Isa, Width};
 pub(crate) struct Amx(Avx512Vnni);
 
 const LANES: usize = Avx512Vnni::LANES;
-/// Rows of a tile register.
-const ROWS: usize = 16;
-/// Words of a row of a tile register: 64 bytes.
-const STEP: usize = 16;
 
 impl Amx {
     pub(crate) fn detect() -> Option<Amx> {
@@ -97,6 +95,7 @@ impl Simd for Amx {
     const INT8_STEP: usize = 4 * STEP;
     const HALF_ROWS: usize = ROWS;
     const ROW_STEP: usize = ROWS;
+    const ACTIVATED_ROWS: usize = Avx512Vnni::ACTIVATED_ROWS;
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -108,12 +107,43 @@ impl Simd for Amx {
         unsafe { run(self, task) }
     }
 
+    #[inline(always)]
+    fn fetch(self, words: &[u32]) {
+        for line in words.chunks(STEP) {
+            // SAFETY: a hint, which reads nothing, at an address inside a slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+
     fn begin_tiles(self) {
-        configure();
+        // SAFETY: the token proves AMX.
+        unsafe { tile_registers::configure() };
     }
 
     fn end_tiles(self) {
-        release();
+        // SAFETY: the token proves AMX.
+        unsafe { tile_registers::release() };
+    }
+
+    #[inline(always)]
+    fn dequantize<const LANES: usize>(
+        self,
+        sums: &[i32; LANES],
+        row: RowTerms,
+        channels: &ChannelTerms<LANES>,
+        values: &mut [f32; LANES],
+    ) {
+        self.0.dequantize(sums, row, channels, values);
+    }
+
+    #[inline(always)]
+    fn narrow_finite<const LANES: usize>(self, values: &[f32; LANES], out: &mut [f16]) {
+        self.0.narrow_finite(values, out);
+    }
+
+    #[inline(always)]
+    fn gelu_coarse(self, values: &mut [f32]) {
+        self.0.gelu_coarse(values);
     }
 
     #[inline(always)]
@@ -181,12 +211,35 @@ impl Simd for Amx {
         sums: &mut [i32],
         start: bool,
     ) {
-        self.tiles::<Int8>(left, right, bytemuck::cast_slice_mut(sums), start);
+        // SAFETY: the token proves AMX. `begin_tiles` has configured the registers; where it has not, the instructions fault.
+        unsafe { multiply_block(left, right, sums, start) };
     }
 
     #[inline(always)]
-    fn half_tiles(self, left: LeftBlock<'_, u32>, right: &[u32], sums: &mut [f32], start: bool) {
-        self.tiles::<Half>(left, right, bytemuck::cast_slice_mut(sums), start);
+    fn int8_tiles_between(
+        self,
+        _: Width,
+        left: LeftBlock<'_, u32>,
+        right: &[u32],
+        sums: &mut [i32],
+        start: bool,
+        between: &mut impl Between<i32>,
+    ) {
+        // SAFETY: the token proves AMX. `begin_tiles` has configured the registers; where it has not, the instructions fault.
+        unsafe { multiply::<Amx, Int8, i32>(self, left, right, sums, start, between) }
+    }
+
+    #[inline(always)]
+    fn half_tiles(
+        self,
+        left: LeftBlock<'_, u32>,
+        right: &[u32],
+        sums: &mut [f32],
+        start: bool,
+        between: &mut impl Between<f32>,
+    ) {
+        // SAFETY: as for `int8_tiles`.
+        unsafe { multiply::<Amx, Half, f32>(self, left, right, sums, start, between) }
     }
 }
 
@@ -195,202 +248,3 @@ impl Simd for Amx {
 fn expand_half(width: Width, words: &[u32], out: &mut [u32]) {
     panel::expand_half::<LANES>(width, words, out);
 }
-
-impl Amx {
-    /// All row tiles of a block, two at a time. Sums are words, of integers or floats.
-    fn tiles<P: TileProduct>(
-        self,
-        left: LeftBlock<'_, u32>,
-        right: &[u32],
-        sums: &mut [u32],
-        start: bool,
-    ) {
-        let steps = (left.end - left.start) / STEP;
-        assert!(right.len() >= steps * STEP * LANES, "a step of the right operand is missing");
-        let mut tiles = left.tiles().zip(sums.chunks_mut(ROWS * LANES));
-        let whole = |left: &[u32], sums: &[u32]| {
-            assert!(left.len() >= steps * ROWS * STEP && sums.len() >= ROWS * LANES, "16 rows");
-        };
-        while let Some((left, sums)) = tiles.next() {
-            whole(left, sums);
-            match tiles.next() {
-                Some((left_1, sums_1)) => {
-                    whole(left_1, sums_1);
-                    // SAFETY: the token proves AMX, and the assertions have checked that every step of both operands is there, and all
-                    // sums. `begin_tiles` has configured the registers; where it has not, the instructions fault.
-                    unsafe { P::two_tiles(steps, [left, left_1], right, [sums, sums_1], start) };
-                }
-                // SAFETY: as above.
-                None => unsafe { P::one_tile(steps, left, right, sums, start) },
-            }
-        }
-    }
-}
-
-/// What `ldtilecfg` reads (Intel's manual, volume 1, 18.3.3).
-#[repr(C, align(64))]
-pub(crate) struct TileConfiguration {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    /// Bytes of a row, per register.
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-/// Registers 0 to 3 are sums, 4 and 5 row tiles, 6 and 7 the two halves of a panel: all of 16 rows of 64 bytes.
-pub(crate) static CONFIGURATION: TileConfiguration = TileConfiguration {
-    palette: 1,
-    start_row: 0,
-    reserved: [0; 14],
-    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
-};
-
-/// Configures the registers of this thread.
-fn configure() {
-    // SAFETY: only the methods of `Amx` call this, which has the token; the configuration is valid and 64 bytes long.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
-}
-
-/// Gives the registers back to their initial state, which the system need not save.
-fn release() {
-    // SAFETY: only the methods of `Amx` call this, which has the token.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
-}
-
-/// One of the two tile instructions.
-trait TileProduct {
-    /// Sums of two row tiles with a panel.
-    ///
-    /// # Safety
-    /// AMX is available; each row tile has `steps * 16 * STEP` words, `right` `steps * STEP * LANES`, each tile of sums `16 * LANES`.
-    unsafe fn two_tiles(
-        steps: usize,
-        left: [&[u32]; 2],
-        right: &[u32],
-        sums: [&mut [u32]; 2],
-        start: bool,
-    );
-
-    /// Sums of one row tile with a panel.
-    ///
-    /// # Safety
-    /// As [`TileProduct::two_tiles`].
-    unsafe fn one_tile(steps: usize, left: &[u32], right: &[u32], sums: &mut [u32], start: bool);
-}
-
-/// Signed bytes times unsigned ones.
-struct Int8;
-/// Pairs of bfloat16 numbers.
-struct Half;
-
-macro_rules! tile_product {
-    ($product:ty, $instruction:literal) => {
-        impl TileProduct for $product {
-            #[inline(always)]
-            unsafe fn two_tiles(
-                steps: usize,
-                left: [&[u32]; 2],
-                right: &[u32],
-                sums: [&mut [u32]; 2],
-                start: bool,
-            ) {
-                ran!(concat!("amx ", $instruction));
-                let [sums_0, sums_1] = sums;
-                // SAFETY: the caller vouches for the lengths; every address below lies in the four slices.
-                unsafe {
-                    asm!(
-                        "test {start:e}, {start:e}",
-                        "jnz 2f",
-                        "tileloadd tmm0, [{sums_0} + {row}]",
-                        "tileloadd tmm1, [{sums_0} + {row} + 64]",
-                        "tileloadd tmm2, [{sums_1} + {row}]",
-                        "tileloadd tmm3, [{sums_1} + {row} + 64]",
-                        "jmp 3f",
-                        "2:",
-                        "tilezero tmm0",
-                        "tilezero tmm1",
-                        "tilezero tmm2",
-                        "tilezero tmm3",
-                        "3:",
-                        "tileloadd tmm6, [{right} + {row}]",
-                        "tileloadd tmm4, [{left_0} + {half_row}]",
-                        concat!($instruction, " tmm0, tmm4, tmm6"),
-                        "tileloadd tmm7, [{right} + {row} + 64]",
-                        concat!($instruction, " tmm1, tmm4, tmm7"),
-                        "tileloadd tmm5, [{left_1} + {half_row}]",
-                        concat!($instruction, " tmm2, tmm5, tmm6"),
-                        concat!($instruction, " tmm3, tmm5, tmm7"),
-                        "add {right}, 2048",
-                        "add {left_0}, 1024",
-                        "add {left_1}, 1024",
-                        "dec {steps}",
-                        "jnz 3b",
-                        "tilestored [{sums_0} + {row}], tmm0",
-                        "tilestored [{sums_0} + {row} + 64], tmm1",
-                        "tilestored [{sums_1} + {row}], tmm2",
-                        "tilestored [{sums_1} + {row} + 64], tmm3",
-                        start = in(reg) u32::from(start),
-                        steps = inout(reg) steps => _,
-                        right = inout(reg) right.as_ptr() => _,
-                        left_0 = inout(reg) left[0].as_ptr() => _,
-                        left_1 = inout(reg) left[1].as_ptr() => _,
-                        sums_0 = in(reg) sums_0.as_mut_ptr(),
-                        sums_1 = in(reg) sums_1.as_mut_ptr(),
-                        row = in(reg) 4 * LANES,
-                        half_row = in(reg) 4 * STEP,
-                        options(nostack),
-                    );
-                }
-            }
-
-            #[inline(always)]
-            unsafe fn one_tile(
-                steps: usize,
-                left: &[u32],
-                right: &[u32],
-                sums: &mut [u32],
-                start: bool,
-            ) {
-                ran!(concat!("amx ", $instruction));
-                // SAFETY: the caller vouches for the lengths; every address below lies in the three slices.
-                unsafe {
-                    asm!(
-                        "test {start:e}, {start:e}",
-                        "jnz 2f",
-                        "tileloadd tmm0, [{sums} + {row}]",
-                        "tileloadd tmm1, [{sums} + {row} + 64]",
-                        "jmp 3f",
-                        "2:",
-                        "tilezero tmm0",
-                        "tilezero tmm1",
-                        "3:",
-                        "tileloadd tmm6, [{right} + {row}]",
-                        "tileloadd tmm4, [{left} + {half_row}]",
-                        concat!($instruction, " tmm0, tmm4, tmm6"),
-                        "tileloadd tmm7, [{right} + {row} + 64]",
-                        concat!($instruction, " tmm1, tmm4, tmm7"),
-                        "add {right}, 2048",
-                        "add {left}, 1024",
-                        "dec {steps}",
-                        "jnz 3b",
-                        "tilestored [{sums} + {row}], tmm0",
-                        "tilestored [{sums} + {row} + 64], tmm1",
-                        start = in(reg) u32::from(start),
-                        steps = inout(reg) steps => _,
-                        right = inout(reg) right.as_ptr() => _,
-                        left = inout(reg) left.as_ptr() => _,
-                        sums = in(reg) sums.as_mut_ptr(),
-                        row = in(reg) 4 * LANES,
-                        half_row = in(reg) 4 * STEP,
-                        options(nostack),
-                    );
-                }
-            }
-        }
-    };
-}
-
-tile_product!(Int8, "tdpbsud");
-tile_product!(Half, "tdpbf16ps");

@@ -10,8 +10,9 @@ use half::f16;
 use super::exponentials::exponentials_512;
 use super::rounding::{round_products_512, round_to_grid_512};
 use crate::arch::witness::ran;
-use crate::arch::{Simd, Vectorized, with_rows};
+use crate::arch::{ChannelTerms, RowTerms, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
+use crate::ops::math::{GELU_COARSE, GELU_COARSE_LIMIT, gelu_erf_coarse};
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -41,6 +42,7 @@ impl Simd for Avx512Vnni {
     const LANES: usize = LANES;
     const F32_ROWS: usize = 12;
     const INT8_ROWS: usize = 12;
+    const ACTIVATED_ROWS: usize = 1;
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -50,6 +52,30 @@ impl Simd for Avx512Vnni {
         }
         // SAFETY: the token `self` exists only where `detect` found every feature named above.
         unsafe { run(self, task) }
+    }
+
+    #[inline(always)]
+    fn dequantize<const LANES: usize>(
+        self,
+        sums: &[i32; LANES],
+        row: RowTerms,
+        channels: &ChannelTerms<LANES>,
+        values: &mut [f32; LANES],
+    ) {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { dequantize(sums, row, channels, values) }
+    }
+
+    #[inline(always)]
+    fn gelu_coarse(self, values: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f and dq.
+        unsafe { gelu_coarse(values) }
+    }
+
+    #[inline(always)]
+    fn narrow_finite<const LANES: usize>(self, values: &[f32; LANES], out: &mut [f16]) {
+        // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
+        unsafe { narrow_finite(values, out) }
     }
 
     #[inline(always)]
@@ -108,6 +134,87 @@ impl Simd for Avx512Vnni {
     ) {
         // SAFETY: the token `self` exists only where `detect` found avx512f and avx512vnni.
         unsafe { int8_rows(rows, left, right, sums, start) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn dequantize<const LANES: usize>(
+    sums: &[i32; LANES],
+    row: RowTerms,
+    channels: &ChannelTerms<LANES>,
+    values: &mut [f32; LANES],
+) {
+    // Broadcast from memory, which costs no instruction of the vector units, whatever the compiler knows of the four numbers.
+    let (zero, shift) = (row.zero.wrapping_neg(), row.shift.wrapping_neg());
+    let row = &RowTerms { zero, shift, ..row };
+    let row = std::hint::black_box(row);
+    let (minus_zero, minus_shift) = (_mm512_set1_epi32(row.zero), _mm512_set1_epi32(row.shift));
+    let (sum, row_scale) = (_mm512_set1_ps(row.sum), _mm512_set1_ps(row.scale));
+    for lane in (0..LANES / 16 * 16).step_by(16) {
+        // SAFETY: every array has `LANES` elements, of which 16 are left from `lane` on; no access needs alignment.
+        unsafe {
+            let code_sums = _mm512_loadu_si512(channels.code_sums.as_ptr().add(lane).cast());
+            let sums = _mm512_loadu_si512(sums.as_ptr().add(lane).cast());
+            let scale = _mm512_loadu_ps(channels.scale.as_ptr().add(lane));
+            let offset = _mm512_loadu_ps(channels.offset.as_ptr().add(lane));
+            let bias = _mm512_loadu_ps(channels.bias.as_ptr().add(lane));
+            let shifted = _mm512_add_epi32(sums, minus_shift);
+            let centred = _mm512_add_epi32(shifted, _mm512_mullo_epi32(code_sums, minus_zero));
+            let constant = _mm512_mul_ps(offset, sum);
+            let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(centred), scale, constant);
+            let y = _mm512_fmadd_ps(y, row_scale, bias);
+            _mm512_storeu_ps(values.as_mut_ptr().add(lane), y);
+        }
+    }
+}
+
+/// [`math::gelu_erf_coarse`](crate::ops::math::gelu_erf_coarse), the two comparisons of a clamp in one instruction. That makes
+/// a number of NaN, but the last product makes it NaN again.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn gelu_coarse(values: &mut [f32]) {
+    /// The smaller magnitude, with the sign of the first.
+    const CLAMP: i32 = 0b0010;
+    let half = _mm512_set1_ps(0.5);
+    let (chunks, rest) = values.as_chunks_mut::<16>();
+    for values in chunks {
+        // SAFETY: `values` has 16 elements; the accesses need no alignment.
+        unsafe {
+            let x = _mm512_loadu_ps(values.as_ptr());
+            let clamped = _mm512_range_ps::<CLAMP>(x, _mm512_set1_ps(GELU_COARSE_LIMIT));
+            let square = _mm512_mul_ps(clamped, clamped);
+            let [rest @ .., last] = GELU_COARSE;
+            let mut p = _mm512_set1_ps(last);
+            for coefficient in rest.into_iter().rev() {
+                p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(coefficient));
+            }
+            let h = _mm512_range_ps::<CLAMP>(_mm512_mul_ps(clamped, p), half);
+            let y = _mm512_fmadd_ps(x, h, _mm512_mul_ps(half, x));
+            _mm512_storeu_ps(values.as_mut_ptr(), y);
+        }
+    }
+    for value in rest {
+        *value = gelu_erf_coarse::<Avx512Vnni>(*value);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,f16c")]
+fn narrow_finite<const LANES: usize>(values: &[f32; LANES], out: &mut [f16]) {
+    let most = _mm512_set1_ps(f16::MAX.to_f32_const());
+    let least = _mm512_set1_ps(f16::MIN.to_f32_const());
+    let (values, _) = values.as_chunks::<16>();
+    let (out, _) = out.as_chunks_mut::<16>();
+    for (values, out) in values.iter().zip(out) {
+        // SAFETY: `values` has 16 floats and `out` 16 numbers of 16 bits; neither access needs alignment.
+        unsafe {
+            // The second operand where either is NaN.
+            let values = _mm512_min_ps(most, _mm512_loadu_ps(values.as_ptr()));
+            let values = _mm512_max_ps(least, values);
+            let rounded = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(values);
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), rounded);
+        }
     }
 }
 

@@ -6,8 +6,11 @@ mod avx512;
 mod avx_vnni;
 mod exponentials;
 mod rounding;
+mod tile_block;
+mod tile_registers;
 
-pub(crate) use amx::{Amx, CONFIGURATION};
+pub(crate) use amx::Amx;
 pub(crate) use avx_vnni::AvxVnni;
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512Vnni;
+pub(crate) use tile_registers::CONFIGURATION;
