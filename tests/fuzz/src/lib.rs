@@ -19,12 +19,12 @@
 //! Random changes to a file die at its checksums, so that most targets build their input from the bytes instead ([`files`]).
 
 #[path = "../../../quantizer/src/digest.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the importer uses a part of it")]
+#[allow(dead_code, unreachable_pub, reason = "the importer uses a part of it")]
 mod digest;
 pub mod files;
 mod image;
 #[path = "../../../quantizer/src/import/mod.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the targets use a part of it")]
+#[allow(dead_code, unreachable_pub, reason = "the targets use a part of it")]
 mod import;
 mod importer;
 mod load;

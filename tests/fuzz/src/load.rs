@@ -213,7 +213,8 @@ fn change_entry(u: &mut Unstructured<'_>, parts: &mut Parts, at: usize) -> Resul
         4 => {
             entry.encoding = files::encoding(u)?;
             // Often with the length that goes with it.
-            let count: u64 = entry.shape.iter().map(|&side| u64::from(side)).product();
+            let sides = entry.shape.iter().map(|&side| u64::from(side));
+            let count = sides.fold(1, u64::saturating_mul);
             let bytes = match entry.encoding {
                 Encoding::F32 => 4,
                 Encoding::F16 => 2,

@@ -71,16 +71,15 @@ fn promise_17_unusable_calibration_images_are_counted_and_left_out() {
     fs::create_dir(scratch.path("photos/folder.png")).expect("a folder");
     let clean = quantize(&scratch, "photos", &[]);
     assert!(!clean.stderr.contains("left out"), "{}", clean.stderr);
+    assert!(clean.stderr.contains(", 8 calibration images"), "{}", clean.stderr);
     clean.success();
-    let expected = scratch.bytes("out.fresnel");
 
     let spoiled = spoil(&scratch);
     let dirty = quantize(&scratch, "photos", &[]);
     let said = format!("{spoiled} calibration images can't be used");
     assert!(dirty.stderr.contains(&said), "{}", dirty.stderr);
+    assert!(dirty.stderr.contains(", 8 calibration images"), "{}", dirty.stderr);
     dirty.success();
-    // The same images as without them, in another order.
-    assert_eq!(scratch.bytes("out.fresnel").len(), expected.len());
     quantize(&scratch, "photos", &["--strict"]).assert_fails(BAD_INPUT, &["photos"]);
     quantize(&scratch, "photos", &["--calib-count", "8"]).success();
     quantize(&scratch, "photos", &["--calib-count", "9"])
