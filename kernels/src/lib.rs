@@ -35,7 +35,8 @@
 //! activations rows quantised or rounded, in the order of the registers
 //! matmul      loops, expansion, epilogue                     safe code, compiled per instruction set
 //! ops         layer norm, softmax, GELU, attention           safe code, compiled per instruction set
-//! arch        detection, micro-kernels, disjoint tiles       the only unsafe code
+//! arch        detection, micro-kernels, disjoint tiles       unsafe code
+//! gpu         products on a GPU (feature `gpu`)              unsafe: shaders without bounds checks
 //! reference   the same in f64                                what tests compare with
 //! ```
 //!

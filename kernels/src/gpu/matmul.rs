@@ -195,6 +195,7 @@ impl Matmul {
                     Residual::InPlace => ResidualKind::InPlace,
                 }),
             },
+            placed: placement != Placement::IDENTITY,
         };
         let buffers = shader.buffers();
         let kernel = compile(gpu, plan, &shader, &buffers)?;

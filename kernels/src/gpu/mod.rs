@@ -61,7 +61,7 @@ pub use {
     operations::{Attention, Pooling, Prefix, RowGroups, RowOperation},
     plan::{Plan, UnknownPlan, Variant},
     recorder::{Readback, Recorder, Submission},
-    rows::{Quantize, Quantized, Rows, row_stride},
+    rows::{Quantize, Quantized, QuantizedRows, Rows, row_stride},
     // Devices are shared through its types.
     wgpu,
 };

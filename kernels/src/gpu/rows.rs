@@ -195,20 +195,32 @@ impl Quantized {
         self.columns
     }
 
-    /// Waits for everything submitted and reads the first `count` rows: codes `[count, columns]` row-major, scales and zeros.
+    /// Waits for everything submitted and reads the first `count` rows.
     ///
     /// # Errors
     /// [`GpuError::Length`] when there are fewer; [`GpuError::Lost`] or [`GpuError::Timeout`].
-    pub fn read(&self, gpu: &Gpu, count: usize) -> Result<(Vec<i8>, Vec<f32>, Vec<i32>), GpuError> {
+    pub fn read(&self, gpu: &Gpu, count: usize) -> Result<QuantizedRows, GpuError> {
         let stride = self.columns.next_multiple_of(16);
         let padded = gpu.download::<i8>(&self.codes, 0..count * stride)?;
         let grids = gpu.download::<[u32; 4]>(&self.grids, 0..count)?;
         let rows = padded.chunks(stride.max(1));
-        let codes = rows.flat_map(|row| &row[..self.columns]).copied().collect();
-        let (scales, zeros) =
-            grids.iter().map(|grid| (f32::from_bits(grid[0]), grid[1] as i32)).unzip();
-        Ok((codes, scales, zeros))
+        Ok(QuantizedRows {
+            codes: rows.flat_map(|row| &row[..self.columns]).copied().collect(),
+            scales: grids.iter().map(|grid| f32::from_bits(grid[0])).collect(),
+            zeros: grids.iter().map(|grid| grid[1] as i32).collect(),
+        })
     }
+}
+
+/// Codes of activations on the host.
+#[derive(Clone, Debug)]
+pub struct QuantizedRows {
+    /// `[rows, columns]`, row-major.
+    pub codes: Vec<i8>,
+    /// Step between the codes of each row.
+    pub scales: Vec<f32>,
+    /// Code that stands for zero in each row.
+    pub zeros: Vec<i32>,
 }
 
 /// Quantises rows of numbers, bound to its buffers.

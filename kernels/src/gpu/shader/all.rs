@@ -74,6 +74,7 @@ fn matmul_shaders() -> Vec<MatmulShader> {
         activations: activations[0],
         output: OutputKind::Floats(Element::F32),
         epilogue: EpilogueKind::default(),
+        placed: false,
     };
     let mut shaders = Vec::new();
     for weights in widths.into_iter().chain(floats) {
@@ -101,7 +102,7 @@ fn matmul_shaders() -> Vec<MatmulShader> {
             let epilogue =
                 EpilogueKind { bias: true, activation, layer_scale: residual.is_some(), residual };
             let output = OutputKind::Floats(element);
-            shaders.push(MatmulShader { output, epilogue, ..plain });
+            shaders.push(MatmulShader { output, epilogue, placed: true, ..plain });
             shaders.push(MatmulShader {
                 output,
                 epilogue,

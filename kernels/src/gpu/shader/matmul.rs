@@ -139,6 +139,8 @@ pub struct MatmulShader {
     pub output: OutputKind,
     /// The epilogue.
     pub epilogue: EpilogueKind,
+    /// Whether rows go elsewhere than to the same row of the output.
+    pub placed: bool,
 }
 
 impl MatmulShader {
@@ -203,6 +205,7 @@ impl MatmulShader {
             .flag("OUT_F32", output == OutputKind::Floats(Element::F32))
             .flag("OUT_F16", output == OutputKind::Floats(Element::F16))
             .flag("OUT_I32", output == OutputKind::Accumulators)
+            .flag("PLACED", self.placed)
             .flag("BIAS", epilogue.bias)
             .flag("ACTIVATED", epilogue.activation.is_some())
             .flag("GELU_ERF", is(Activation::GeluErf))

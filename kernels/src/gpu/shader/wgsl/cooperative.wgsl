@@ -113,28 +113,22 @@ fn put_block(column: u32, block: u32, weights: Block) {
 // is some elements in each of 32 invocations.
 alias Sums = array<f32, EDGE * EDGE / SUBGROUP>;
 
-fn element_a(at: u32, row: u32, k: u32) -> f32 {
 #if VECTORS
-    return f32(tile_a[at + row * STRIDE + k / 4u][k % 4u]);
+fn quad_a(at: u32) -> vec4f { return vec4f(tile_a[at]); }
+fn quad_b(at: u32) -> vec4f { return vec4f(tile_b[at]); }
 #else
-    return f32(tile_a[at + row * STRIDE + k]);
+fn quad_a(at: u32) -> vec4f { return vec4f(vec4<f16>(tile_a[at], tile_a[at + 1u], tile_a[at + 2u], tile_a[at + 3u])); }
+fn quad_b(at: u32) -> vec4f { return vec4f(vec4<f16>(tile_b[at], tile_b[at + 1u], tile_b[at + 2u], tile_b[at + 3u])); }
 #endif
-}
-
-fn element_b(at: u32, column: u32, k: u32) -> f32 {
-#if VECTORS
-    return f32(tile_b[at + column * STRIDE + k / 4u][k % 4u]);
-#else
-    return f32(tile_b[at + column * STRIDE + k]);
-#endif
-}
 
 fn multiply(a: u32, b: u32, before: Sums, lane: u32) -> Sums {
     var sums = before;
     for (var index = 0u; index < EDGE * EDGE / SUBGROUP; index++) {
         let element = index * SUBGROUP + lane;
-        for (var k = 0u; k < EDGE; k++) {
-            sums[index] += element_a(a, element / EDGE, k) * element_b(b, element % EDGE, k);
+        let row = a + element / EDGE * STRIDE;
+        let column = b + element % EDGE * STRIDE;
+        for (var quad = 0u; quad < EDGE / 4u; quad++) {
+            sums[index] += dot(quad_a(row + quad * UNIT), quad_b(column + quad * UNIT));
         }
     }
     return sums;

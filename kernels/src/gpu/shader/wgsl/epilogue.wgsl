@@ -63,7 +63,12 @@ fn to_halves(y: vec4f) -> vec2u {
 #endif
 
 fn out_index(row: u32, quad: u32) -> u32 {
-    let out_row = row / parameters.out_group * parameters.out_step + parameters.out_first + row % parameters.out_group;
+#if PLACED
+    let group = row / parameters.out_group;
+    let out_row = group * parameters.out_step + parameters.out_first + row % parameters.out_group;
+#else
+    let out_row = row;
+#endif
     return out_row * parameters.out_stride + quad;
 }
 
