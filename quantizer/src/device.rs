@@ -56,10 +56,8 @@ impl Device {
     pub fn gpu(adapter: Option<&str>) -> Result<Self, Error> {
         // burn's wgpu runtime can be started once in a process for each adapter; later callers share it.
         static OPENED: Mutex<Option<HashMap<String, Result<Device, String>>>> = Mutex::new(None);
-        let named = adapter.map_or_else(
-            || std::env::var(SELECTOR_VARIABLE).unwrap_or_default(),
-            str::to_owned,
-        );
+        let named = adapter
+            .map_or_else(|| std::env::var(SELECTOR_VARIABLE).unwrap_or_default(), str::to_owned);
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = opened.get_or_insert_default().entry(named.clone());
         opened.or_insert_with(|| Self::open_gpu(&named)).clone().map_err(|reason| {
@@ -84,8 +82,7 @@ impl Device {
         let is_card = identity.as_ref().is_some_and(|identity| identity.physical.is_some());
         let name = identity.map_or_else(|| "gpu".to_owned(), |identity| identity.name);
         let matrices = setup.adapter.cooperative_matrix_properties();
-        let runtime =
-            fresnel_runtime::Device::Gpu(Gpu::wrap(setup.device, setup.queue, &matrices));
+        let runtime = fresnel_runtime::Device::Gpu(Gpu::wrap(setup.device, setup.queue, &matrices));
         Ok(Self { burn, kind: DeviceKind::Gpu, name, is_card, runtime })
     }
 

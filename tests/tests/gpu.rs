@@ -71,8 +71,7 @@ fn assert_reproduces_timm(folder: &Path, reference: &Path) {
     let flags = ["--device", "gpu", "--compute", "f32", "--json"];
     let report = fresnel(&[&arguments[..], &flags].concat()).json();
     assert_ne!(report["device"], "cpu");
-    let relative =
-        difference(&tensor(Path::new(&output), "logits"), &tensor(reference, "logits"));
+    let relative = difference(&tensor(Path::new(&output), "logits"), &tensor(reference, "logits"));
     println!("{}: {relative:.1e} of the largest logit", folder.display());
     assert!(relative <= TIMM_TOLERANCE, "{}: off by {relative:e}", folder.display());
 }
@@ -174,7 +173,8 @@ fn commands_run_on_the_device_they_are_told() {
         let class = |result: &serde_json::Value| result["images"][0]["classes"][0]["index"].clone();
         assert_eq!(class(&found), class(&expected));
     }
-    let bench = ["bench", &file, "--device", "cpu,gpu", "--compute", "f32,int8", "--iterations", "1"];
+    let bench =
+        ["bench", &file, "--device", "cpu,gpu", "--compute", "f32,int8", "--iterations", "1"];
     let lines = fresnel(&[&bench[..], &["--batch", "3", "--profile", "--json"]].concat()).success();
     let devices: Vec<String> = lines
         .lines()

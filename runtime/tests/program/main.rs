@@ -221,7 +221,8 @@ fn devices_are_listed_and_models_run_where_they_are_told() {
         assert_ne!(on("gpu")["device"], "cpu");
         let (shape, _) = logits(&folder.path("out.safetensors"));
         assert_eq!(shape, expected.0);
-        let rows = folder.run(&["bench", "model.fresnel", "--device", "cpu,gpu", "--iterations", "1"]);
+        let rows =
+            folder.run(&["bench", "model.fresnel", "--device", "cpu,gpu", "--iterations", "1"]);
         assert!(rows.status.success(), "{rows:?}");
     }
 }

@@ -133,4 +133,3 @@ pub(super) fn most_images(weights: &Weights<Gpu>, sizes: &Sizes) -> Result<usize
     }
     Ok(usize::try_from(most).unwrap_or(usize::MAX))
 }
-
