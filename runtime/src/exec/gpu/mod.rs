@@ -97,6 +97,9 @@ impl Executor {
         pixels: &[f32],
         out: &mut Vec<f32>,
     ) -> Result<(), Error> {
+        if pixels.is_empty() {
+            return Ok(());
+        }
         let image = self.sizes.image();
         let most =
             pass::most_images(&self.weights, &self.sizes)?.min(ROWS_PER_PASS / self.sizes.tokens());
