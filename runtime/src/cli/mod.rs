@@ -116,11 +116,11 @@ impl MachineArgs {
             };
             let timings: Vec<String> = session.timings().iter().map(timing).collect();
             let measured = match timings.is_empty() {
-                true => "there is no GPU to choose".to_owned(),
+                true => "no GPU to choose".to_owned(),
                 false => format!("{} per image", timings.join(", ")),
             };
             let device = session.model().device();
-            output.message(format_args!("device auto: {measured}: runs on {device}"));
+            output.message(format_args!("device auto: {measured}; runs on {device}"));
         }
         Ok(session)
     }

@@ -192,14 +192,17 @@ fn closed_output_ends_quietly() {
 #[test]
 fn devices_are_listed_and_models_run_where_they_are_told() {
     let folder = Folder::new();
-    let devices = folder.json(&["devices", "--json"]);
+    let listed = folder.run(&["devices", "--json"]);
+    let devices: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(devices["gpu_support"], cfg!(feature = "gpu"));
     assert!(devices["cpu"]["modes"].as_array().is_some_and(|modes| modes.len() >= 2));
     assert!(folder.run(&["devices"]).stdout.starts_with(b"cpu "));
 
     let on = |device: &str| {
         let flags = ["--force", "--json", "--compute", "f32", "--device", device];
-        folder.json(&[&RUN[..], &flags].concat())
+        let output = folder.run(&[&RUN[..], &flags].concat());
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
     assert_eq!(on("cpu")["device"], "cpu");
     let expected = logits(&folder.path("out.safetensors"));

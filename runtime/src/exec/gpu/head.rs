@@ -7,7 +7,7 @@ use fresnel_kernels::gpu::{
     row_stride,
 };
 
-use super::pass::{Builder, Product};
+use super::builder::{Builder, Product};
 use crate::error::Error;
 use crate::exec::profile::Operation;
 use crate::model::config::{Pooling, VitConfig};

@@ -1,11 +1,13 @@
 //! The forward pass on a GPU.
 //!
-//! A pass over some images is recorded whole and submitted at once: see `pass`. Batches are cut into passes. While one is
+//! A pass over some images is recorded whole and submitted at once: `pass` holds it, `builder` and `head` put its steps
+//! together. Work that would keep a small device busy for long is submitted in parts. Batches are cut into passes. While one is
 //! computed, the pixels of the next are written and the results of the one before are read.
 //!
 //! An image's result does not depend on the batch or the pass that it falls into, but for the last bits of half-precision and
 //! float sums where the device takes other tiles for fewer rows.
 
+mod builder;
 mod head;
 mod pass;
 #[cfg(test)]
@@ -102,6 +104,9 @@ impl Executor {
         out: &mut Vec<f32>,
         progress: impl FnMut(usize),
     ) -> Result<(), Error> {
+        if pixels.is_empty() {
+            return Ok(());
+        }
         let image = self.sizes.image();
         let most =
             pass::most_images(&self.weights, &self.sizes)?.min(ROWS_PER_PASS / self.sizes.tokens());
