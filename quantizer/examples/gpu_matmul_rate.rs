@@ -66,7 +66,7 @@ fn main() -> Result<(), Failure> {
     };
     let selector: Selector = if selector.is_empty() { "auto" } else { selector }.parse()?;
     let gpu = Gpu::open(&selector)?;
-    let burn = Device::gpu()?;
+    let burn = Device::gpu(None)?;
     println!("{} rows, {}; burn on {burn}\n", arguments.rows, gpu.summary());
     println!("| N x K | product | ms | TFLOP/s |\n|---|---|---:|---:|");
     let width = arguments.width;
