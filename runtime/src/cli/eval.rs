@@ -17,6 +17,7 @@ use crate::model::Model;
 #[command(after_help = "Examples:
   fresnel eval model.fresnel --data evaluation.csv
   fresnel eval model.fresnel --data imagenet/val --limit 1000 --compute f32 --json
+  fresnel eval model.fresnel --data imagenet/val --device gpu --compute half
 
 DATA is a csv file with columns `file,label` (paths relative to the csv's own folder), or a folder with
 one sub-folder per class: named by the model's class names or by class indices, or one for each class,
