@@ -117,7 +117,7 @@ fn the_fields_of_json_stay() {
     assert_fields("weight", &report["codes"]["weights"][0], &weight);
 
     let report = json(&["eval", &model, "--data", &text("list.csv")]);
-    assert_fields("eval", &report, &["compute", "data", "file", "n", "seconds", "top1", "top5"]);
+    assert_fields("eval", &report, &["compute", "device", "file", "images", "top1", "top5"]);
     let report = json(&["verify", &model]);
     assert_fields("verify", &report, &["file", "file_bytes", "modes", "tensors", "valid"]);
     let report = json(&["export", &model, "-o", &text("e.safetensors")]);

@@ -164,6 +164,10 @@ impl Gpu {
             let error = pollster::block_on(scope.pop());
             caught.or(error)
         });
+        if caught.is_some() {
+            // A loss shows in errors of any kind; the callback that tells of it runs when the device is polled.
+            self.poll(PollType::Poll)?;
+        }
         self.check()?;
         match caught {
             None => Ok(value),

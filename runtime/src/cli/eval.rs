@@ -23,6 +23,7 @@ use crate::session::{Compute, Session};
   fresnel eval model.fresnel --data evaluation.csv
   fresnel eval 4bit.fresnel 2bit.fresnel --baseline float.fresnel --data evaluation.csv
   fresnel eval model.fresnel --data imagenet/val --limit 1000 --compute f32,int8 --format csv > eval.csv
+  fresnel eval model.fresnel --data imagenet/val --device gpu --compute half
 
 DATA is a csv file with columns `file,label` (paths relative to the csv's own folder), or a folder with
 one sub-folder per class: named by the model's class names or by class indices, or one for each class,
