@@ -3,7 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use fresnel_kernels::{Width, pack};
 
-/// Reads any bytes as a matrix of codes, as the kernels do and by [`specified`].
+/// Reads any bytes as a matrix of codes, as the kernels do and by the words of the specification.
 ///
 /// # Panics
 /// When the two disagree, when validation and reading do, or when codes are packed to other bytes.
