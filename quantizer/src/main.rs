@@ -86,7 +86,7 @@ fn command_line() -> clap::Command {
 mod tests {
     use clap::{Command, CommandFactory};
 
-    /// The words of a line of a shell, without what is redirected or follows the command.
+    /// The words of a line of a shell, without redirections, comments and what follows the command.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::new()];
         let mut quoted = false;
@@ -98,7 +98,8 @@ mod tests {
             }
         }
         words.retain(|word| !word.is_empty());
-        let end = words.iter().position(|word| [">", ">>", "&&"].contains(&word.as_str()));
+        let ends = |word: &String| [">", ">>", "&&", "#"].contains(&word.as_str());
+        let end = words.iter().position(ends);
         words.truncate(end.unwrap_or(words.len()));
         let start = words.iter().position(|word| !word.contains("FRESNEL_ISA="));
         words.split_off(start.unwrap_or_default())
@@ -134,6 +135,39 @@ mod tests {
             }
             assert!(checked >= 10, "{checked} examples of {name}");
         }
+    }
+
+    #[test]
+    fn every_command_line_in_the_documents_parses() {
+        let mut checked = 0;
+        for document in [
+            include_str!("../../README.md"),
+            include_str!("../../runtime/EMBEDDING.md"),
+            include_str!("../../examples/results/README.md"),
+            include_str!("../docs/algorithm.md"),
+            include_str!("../docs/choosing_bits.md"),
+            include_str!("../docs/model_family.md"),
+        ] {
+            let mut blocks = document.split("```");
+            // What stands between fences is every second part.
+            while let (Some(_), Some(block)) = (blocks.next(), blocks.next()) {
+                let Some(block) = block.strip_prefix("sh\n") else { continue };
+                let block = block.replace("\\\n", " ");
+                let lines = block.lines().filter(|line| line.starts_with("fresnel"));
+                for example in lines.map(words) {
+                    let program = match example[0].as_str() {
+                        "fresnel" => super::command_line(),
+                        "fresnel-run" => fresnel_runtime::cli::Program::command(),
+                        other => panic!("no program {other}"),
+                    };
+                    if let Err(error) = program.try_get_matches_from(&example) {
+                        panic!("{example:?}: {error}");
+                    }
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked >= 20, "{checked} command lines");
     }
 
     #[test]

@@ -71,3 +71,8 @@ pub use image::{ColorMode, Image, Preprocessor};
 pub use model::Model;
 pub use prediction::Prediction;
 pub use session::{Compute, DeviceTiming, Session, SessionOptions};
+
+/// The front page's example compiles.
+#[cfg(all(doctest, feature = "images"))]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;
