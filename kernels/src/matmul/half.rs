@@ -21,7 +21,8 @@ pub(super) fn matmul<S: Simd, O: Output>(
     epilogue: &Epilogue<'_>,
     out: &mut [O],
 ) {
-    // `supports` was checked: these are codes.
+    // `supports` was checked: there is a kernel, and these are codes. Where there is none, nothing below is compiled.
+    assert!(S::HALF_ROWS > 0, "no products in half precision on {}", S::ISA);
     if let Storage::Codes(width, words) = &w.storage {
         let product = HalfProduct { a, width: *width, words: words.of(), depth: w.in_features() };
         let finish = FinishFloat { w, rows: a.grids(), epilogue, out: PhantomData };

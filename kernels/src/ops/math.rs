@@ -18,7 +18,9 @@ pub(crate) fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
 /// the sign of the error of the rounded sum, which Knuth's two-sum gives), so that the second rounding, to f32, cannot be a
 /// double one: f64 has more than twice the bits and two (Boldo and Melquiond, "Emulation of FMA and correctly rounded
 /// sums", 2008).
-#[inline(always)]
+///
+/// Never inlined: some thousands of copies were a tenth of the program for devices.
+#[inline(never)]
 pub(crate) fn emulated_mul_add(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b);
     let c = f64::from(c);
