@@ -164,7 +164,7 @@ pub enum PoolError {
         /// Number of threads asked for.
         threads: usize,
         /// The cause.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: std::io::Error,
     },
     /// More than one thread, in a build without the feature `threads`.
     #[error("this build has no threads (feature `threads`): expected 0 or 1, found {threads}")]

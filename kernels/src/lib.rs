@@ -36,6 +36,7 @@
 //! matmul      loops, expansion, epilogue                     safe code, compiled per instruction set
 //! ops         layer norm, softmax, GELU, attention           safe code, compiled per instruction set
 //! arch        detection, micro-kernels, disjoint tiles       unsafe code
+//! threads     who does which piece of an operation           unsafe: a region is shared while it is open
 //! gpu         products on a GPU (feature `gpu`)              unsafe: shaders without bounds checks
 //! reference   the same in f64                                what tests compare with
 //! ```

@@ -48,7 +48,7 @@ impl Peak {
     /// a multiply-accumulate is two operations. 5 ms and more give steady figures, the highest of several is the peak.
     pub fn operations_per_second(&self, pool: &Pool, time: Duration) -> f64 {
         let repetitions = BLOCK.div_ceil(self.body.operations);
-        let rates = pool.on_every_thread(|| {
+        let measure = || {
             let start = Instant::now();
             let mut blocks = 0_u64;
             loop {
@@ -60,8 +60,15 @@ impl Peak {
                     break operations as f64 / elapsed.as_secs_f64();
                 }
             }
-        });
-        rates.iter().sum()
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..pool.threads()).map(|_| scope.spawn(measure)).collect();
+            let own = measure();
+            others
+                .into_iter()
+                .filter_map(|other| other.join().ok())
+                .fold(own, |sum, rate| sum + rate)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use half::bf16;
 
 pub(crate) use quantize::LEAST_SCALE;
 
+use crate::arch::tiles::for_each_chunk_pair;
 use crate::arch::{Simd, Token, Vectorized, dispatch};
 use crate::memory::{Buffer, Lines, Slot};
 use crate::ops::{sum, sum_map, transpose_row};
@@ -75,7 +76,8 @@ impl Activations {
         self.packed.grow::<u32>(length);
         let packed = &mut self.packed.of_mut::<u32>()[..length];
         let grids = &mut self.rows;
-        pool.for_each_chunk_pair(
+        for_each_chunk_pair(
+            pool,
             packed,
             tile_rows * per_row,
             grids,

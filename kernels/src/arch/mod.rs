@@ -6,7 +6,8 @@
 //! - [`Simd::vectorize`], which runs generic code (a [`Vectorized`] task, every function on its way `#[inline(always)]`)
 //!   inside a function compiled for that instruction set, so that the compiler vectorises the same source for each.
 //!
-//! This module and its children are the only `unsafe` code of the crate.
+//! Apart from how threads share a region of work, and from GPUs, this module and its children are the only `unsafe` code
+//! of the crate.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]

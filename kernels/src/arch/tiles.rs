@@ -1,4 +1,4 @@
-//! Rectangles of a row-major matrix, written by several threads at once.
+//! Parts of a slice and rectangles of a row-major matrix, written by several threads at once.
 
 use std::marker::PhantomData;
 
@@ -55,6 +55,38 @@ impl<T> Tile<'_, T> {
     }
 }
 
+/// Calls `work` once for each piece of `size` elements of `data` (the last may be shorter), with its index.
+pub(crate) fn for_each_chunk<T: Send>(
+    pool: &Pool,
+    data: &mut [T],
+    size: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    for_each_chunk_pair(pool, data, size, &mut [(); 0], 0, |index, chunk, _| work(index, chunk));
+}
+
+/// Calls `work` once for each piece of `first`, of `first_size` elements, with the piece of `second` that belongs to it, of
+/// `second_size`, and their index; the last pieces may be shorter.
+pub(crate) fn for_each_chunk_pair<A: Send, B: Send>(
+    pool: &Pool,
+    first: &mut [A],
+    first_size: usize,
+    second: &mut [B],
+    second_size: usize,
+    work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+) {
+    let (first_len, second_len) = (first.len(), second.len());
+    let (first, second) = (Shared(first.as_mut_ptr()), Shared(second.as_mut_ptr()));
+    pool.for_each(first_len.div_ceil(first_size), |index| {
+        // SAFETY: `for_each` calls this once per index, the pieces of different indices do not overlap, and both slices are
+        // borrowed until it returns.
+        let first = unsafe { first.piece(index, first_size, first_len) };
+        // SAFETY: as above.
+        let second = unsafe { second.piece(index, second_size, second_len) };
+        work(index, first, second);
+    });
+}
+
 /// A pointer which threads may share.
 struct Shared<T>(*mut T);
 
@@ -64,6 +96,17 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 impl<T> Shared<T> {
     fn pointer(&self) -> *mut T {
         self.0
+    }
+
+    /// Piece `index` of those of `size` elements of a slice of `len` that begins here; empty beyond its end.
+    ///
+    /// # Safety
+    /// The slice is borrowed exclusively for as long as the piece is, and nobody else has this piece.
+    unsafe fn piece<'a>(&self, index: usize, size: usize, len: usize) -> &'a mut [T] {
+        let start = index.saturating_mul(size).min(len);
+        let size = size.min(len - start);
+        // SAFETY: start + size is at most `len`, and the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), size) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Activation functions over a slice.
 
+use crate::arch::tiles::for_each_chunk;
 use crate::arch::{Simd, Vectorized, dispatch};
 use crate::{Activation, Pool};
 
@@ -10,7 +11,7 @@ const CHUNK: usize = 1 << 14;
 ///
 /// The same function fused into a matmul ([`Epilogue`](crate::Epilogue)) saves a pass over memory.
 pub fn gelu(pool: &Pool, activation: Activation, x: &mut [f32]) {
-    pool.for_each_chunk(x, CHUNK, |_, values| {
+    for_each_chunk(pool, x, CHUNK, |_, values| {
         dispatch!(pool.token(), simd => simd.vectorize(Apply { activation, values }));
     });
 }

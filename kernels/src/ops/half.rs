@@ -3,6 +3,7 @@
 use half::f16;
 
 use crate::Pool;
+use crate::arch::tiles::for_each_chunk;
 use crate::arch::{Simd, Vectorized, dispatch};
 
 /// Elements handed to a thread at once.
@@ -14,7 +15,7 @@ const CHUNK: usize = 1 << 14;
 /// When the lengths differ.
 pub fn round_to_half(pool: &Pool, values: &[f32], out: &mut [f16]) {
     assert_eq!(values.len(), out.len(), "input and output differ in length");
-    pool.for_each_chunk(out, CHUNK, |chunk, out| {
+    for_each_chunk(pool, out, CHUNK, |chunk, out| {
         let values = &values[chunk * CHUNK..][..out.len()];
         dispatch!(pool.token(), simd => simd.vectorize(Round { values, out }));
     });

@@ -2,6 +2,7 @@
 
 use super::{sum, sum_map};
 use crate::Pool;
+use crate::arch::tiles::for_each_chunk;
 use crate::arch::{Simd, Vectorized, dispatch};
 
 /// Rows handed to a thread at once.
@@ -26,7 +27,7 @@ pub fn layer_norm(pool: &Pool, x: &[f32], gamma: &[f32], beta: &[f32], eps: f32,
     if x.is_empty() {
         return;
     }
-    pool.for_each_chunk(out, CHUNK * dim, |chunk, out| {
+    for_each_chunk(pool, out, CHUNK * dim, |chunk, out| {
         let x = &x[chunk * CHUNK * dim..][..out.len()];
         let task = LayerNorm { x, gamma, beta, eps, out };
         dispatch!(pool.token(), simd => simd.vectorize(task));

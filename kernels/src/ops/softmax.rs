@@ -2,6 +2,7 @@
 
 use super::{math, maximum, sum};
 use crate::Pool;
+use crate::arch::tiles::for_each_chunk;
 use crate::arch::{Simd, Vectorized, dispatch};
 
 /// Rows handed to a thread at once.
@@ -23,7 +24,7 @@ pub fn softmax_rows(pool: &Pool, x: &mut [f32], rows: usize, cols: usize) {
     if x.is_empty() {
         return;
     }
-    pool.for_each_chunk(x, CHUNK * cols, |_, rows| {
+    for_each_chunk(pool, x, CHUNK * cols, |_, rows| {
         dispatch!(pool.token(), simd => simd.vectorize(Softmax { rows, cols }));
     });
 }

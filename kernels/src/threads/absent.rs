@@ -20,35 +20,7 @@ impl Workers {
         Err(PoolError::NoThreads { threads })
     }
 
-    pub(super) fn install<R: Send>(&self, _: impl FnOnce() -> R + Send) -> R {
-        match *self {}
-    }
-
-    pub(super) fn broadcast<R: Send>(&self, _: impl Fn() -> R + Sync) -> Vec<R> {
-        match *self {}
-    }
-
-    pub(super) fn for_each(&self, _: usize, _: impl Fn(usize) + Sync) {
-        match *self {}
-    }
-
-    pub(super) fn for_each_chunk<T: Send>(
-        &self,
-        _: &mut [T],
-        _: usize,
-        _: impl Fn(usize, &mut [T]) + Sync,
-    ) {
-        match *self {}
-    }
-
-    pub(super) fn for_each_chunk_pair<A: Send, B: Send>(
-        &self,
-        _: &mut [A],
-        _: usize,
-        _: &mut [B],
-        _: usize,
-        _: impl Fn(usize, &mut [A], &mut [B]) + Sync,
-    ) {
+    pub(super) fn for_each(&self, _: usize, _: &(dyn Fn(usize) + Sync)) {
         match *self {}
     }
 }

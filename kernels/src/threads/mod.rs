@@ -3,11 +3,12 @@
 //! More than one thread takes the feature `threads`. Without it the same interface runs everything on the caller, for
 //! targets that have no threads or no room for their scheduler.
 
+#[cfg(feature = "threads")]
+mod claims;
 #[cfg(not(feature = "threads"))]
 #[path = "absent.rs"]
 mod workers;
 #[cfg(feature = "threads")]
-#[path = "rayon.rs"]
 mod workers;
 
 use crate::arch::Token;
@@ -16,9 +17,10 @@ use workers::Workers;
 
 /// A fixed number of threads, and the instruction set of the operations which own no matrix.
 ///
-/// One thread runs everything inline on the caller. More threads are started once, by [`Pool::new`], and live as long as
-/// the pool. How work is cut never changes how a number is computed: every result is the same, bit for bit, for any number
-/// of threads. A pool may be used by several callers at once.
+/// One of the threads is the caller's, the others are started by [`Pool::new`] and live as long as the pool. They watch for
+/// work for a fraction of a millisecond before they sleep. How work is cut never changes how a number is computed: every
+/// result is the same, bit for bit, for any number of threads. A pool may be used by several callers at once: the threads help
+/// one of them at a time, and the others go on alone.
 #[derive(Debug)]
 pub struct Pool {
     threads: usize,
@@ -69,69 +71,93 @@ impl Pool {
         self.token.isa()
     }
 
-    /// Runs `work` on a thread of the pool (on the caller where there is one thread only) and waits for it.
-    ///
-    /// Operations called inside start at once; each one called from outside wakes the pool first. Put a whole forward pass
-    /// in one `install`.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.workers {
-            Some(workers) => workers.install(work),
-            None => work(),
-        }
-    }
-
     pub(crate) fn token(&self) -> Token {
         self.token
-    }
-
-    /// Calls `work` once on every thread, all at the same time.
-    pub(crate) fn on_every_thread<R: Send>(&self, work: impl Fn() -> R + Sync) -> Vec<R> {
-        match &self.workers {
-            Some(workers) => workers.broadcast(work),
-            None => vec![work()],
-        }
     }
 
     /// Calls `work` exactly once for each index below `count`.
     pub(crate) fn for_each(&self, count: usize, work: impl Fn(usize) + Sync) {
         match &self.workers {
-            Some(workers) if count > 1 => workers.for_each(count, work),
+            Some(workers) if count > 1 => workers.for_each(count, &work),
             _ => (0..count).for_each(work),
         }
     }
+}
 
-    /// Calls `work` once for each piece of `size` elements (the last may be shorter), with its index.
-    pub(crate) fn for_each_chunk<T: Send>(
-        &self,
-        data: &mut [T],
-        size: usize,
-        work: impl Fn(usize, &mut [T]) + Sync,
-    ) {
-        match &self.workers {
-            Some(workers) if data.len() > size => workers.for_each_chunk(data, size, work),
-            _ => data.chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk)),
+#[cfg(all(test, feature = "threads"))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::Pool;
+    use crate::Isa;
+
+    /// Every index once, whatever the number of threads and of indices, with pauses in which threads fall asleep.
+    #[test]
+    fn every_index_once() {
+        for threads in [1, 2, 3, 16] {
+            let pool = Pool::with_isa(threads, Isa::Scalar).unwrap();
+            for count in [0, 1, 2, 3, 17, 1000].into_iter().cycle().take(300) {
+                let seen: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                pool.for_each(count, |index| {
+                    seen[index].fetch_add(1, Relaxed);
+                });
+                assert!(seen.iter().all(|seen| seen.load(Relaxed) == 1), "{threads} {count}");
+                if count == 17 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
         }
     }
 
-    /// Calls `work` once for each piece of `first`, of `first_size` elements, with the piece of `second` that belongs to it, of
-    /// `second_size`, and their index; the last pieces may be shorter.
-    pub(crate) fn for_each_chunk_pair<A: Send, B: Send>(
-        &self,
-        first: &mut [A],
-        first_size: usize,
-        second: &mut [B],
-        second_size: usize,
-        work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
-    ) {
-        match &self.workers {
-            Some(workers) if first.len() > first_size => {
-                workers.for_each_chunk_pair(first, first_size, second, second_size, work);
+    /// All threads of a pool take part while there is work, woken where they sleep.
+    #[test]
+    fn all_threads_come() {
+        let pool = Pool::with_isa(4, Isa::Scalar).unwrap();
+        thread::sleep(Duration::from_millis(5));
+        let inside = AtomicUsize::new(0);
+        pool.for_each(4, |_| {
+            inside.fetch_add(1, Relaxed);
+            while inside.load(Relaxed) < 4 {
+                thread::yield_now();
             }
-            _ => first
-                .chunks_mut(first_size)
-                .zip(second.chunks_mut(second_size))
-                .enumerate()
-                .for_each(|(index, (first, second))| work(index, first, second)),
+        });
+    }
+
+    #[test]
+    fn callers_and_nested_work_share_a_pool() {
+        let pool = Pool::with_isa(3, Isa::Scalar).unwrap();
+        let total = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        pool.for_each(5, |_| {
+                            pool.for_each(3, |_| {
+                                total.fetch_add(1, Relaxed);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(total.into_inner(), 4 * 200 * 5 * 3);
+    }
+
+    /// A panic of any piece reaches the caller, and the pool goes on.
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        let pool = Pool::with_isa(3, Isa::Scalar).unwrap();
+        for piece in 0..9 {
+            let work = || pool.for_each(9, |index| assert!(index != piece, "piece {index}"));
+            assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
         }
+        let done = AtomicUsize::new(0);
+        pool.for_each(9, |_| {
+            done.fetch_add(1, Relaxed);
+        });
+        assert_eq!(done.into_inner(), 9);
     }
 }

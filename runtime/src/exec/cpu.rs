@@ -112,11 +112,6 @@ impl Executor {
         })
     }
 
-    /// Runs `work` on a thread of the pool.
-    pub(super) fn install<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
-        Arc::clone(&self.pool).install(|| work(self))
-    }
-
     /// Threads that the executor computes with.
     pub(crate) fn threads(&self) -> usize {
         self.pool.threads()
@@ -134,19 +129,16 @@ impl Executor {
         out: &mut Vec<f32>,
         mut progress: impl FnMut(usize) + Send,
     ) -> Result<(), Error> {
-        // On a thread of the pool, where operations need not wake it first.
-        self.install(|executor| {
-            let sizes = executor.sizes;
-            for images in pixels.chunks(executor.images_per_pass * sizes.image()) {
-                let count = images.len() / sizes.image();
-                executor.reserve(count)?;
-                let start = out.len();
-                out.resize(start + count * sizes.outputs, 0.0);
-                executor.pass(arithmetic, images, count, &mut out[start..])?;
-                progress(count);
-            }
-            Ok(())
-        })
+        let sizes = self.sizes;
+        for images in pixels.chunks(self.images_per_pass * sizes.image()) {
+            let count = images.len() / sizes.image();
+            self.reserve(count)?;
+            let start = out.len();
+            out.resize(start + count * sizes.outputs, 0.0);
+            self.pass(arithmetic, images, count, &mut out[start..])?;
+            progress(count);
+        }
+        Ok(())
     }
 
     /// Allocates the buffers for so many images.
