@@ -154,7 +154,10 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
                 Some(model) => Session::new(model, args.machine.options(compute))?,
                 None => args.machine.open(file, &args.device, compute, &output)?,
             };
-            check_classes(file, model.get_or_insert_with(|| Arc::clone(session.model())))?;
+            if model.is_none() {
+                check_classes(file, session.model())?;
+                model = Some(Arc::clone(session.model()));
+            }
             sessions.push(session);
             names.push(file);
         }
