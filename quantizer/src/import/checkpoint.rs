@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fresnel_runtime::format::limits::MAX_FILE_BYTES;
 use fresnel_runtime::model::config::VitConfig;
-use fresnel_runtime::{Error, ErrorKind};
+use fresnel_runtime::{Error, ErrorKind, input_file};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
@@ -34,11 +35,7 @@ impl Checkpoint {
     /// unused or of another shape than `config` demands (all of them are listed in one error), and
     /// when a value is not finite.
     pub fn read(path: &Path, config: &VitConfig) -> Result<(Self, String), Error> {
-        let bytes = std::fs::read(path).map_err(|error| {
-            Error::new(ErrorKind::Io, "can't read the checkpoint".to_owned())
-                .at_path(path)
-                .with_source(error)
-        })?;
+        let bytes = input_file::read(path, MAX_FILE_BYTES)?;
         let digest = hexadecimal(&Sha256::digest(&bytes));
         let checkpoint = Self::parse(&bytes, config).map_err(|error| error.at_path(path))?;
         Ok((checkpoint, digest))

@@ -164,6 +164,10 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
         models.extend(model);
     }
     let pictures = labelled_pictures(&args.data, args.limit, &models, &output)?;
+    if let Some(predictions) = &args.predictions {
+        let inputs: Vec<&Path> = pictures.paths().iter().map(PathBuf::as_path).collect();
+        check_output(predictions, &inputs, args.force)?;
+    }
     let mut progress = Progress::new("evaluating", pictures.len() * sessions.len(), args.report);
     let start = Instant::now();
     let answers = pictures.evaluate_all(&mut sessions, |done| progress.advance(done))?;

@@ -90,6 +90,50 @@ fn promise_17_unusable_calibration_images_are_counted_and_left_out() {
     quantize(&scratch, "photos/list.csv", &[]).assert_fails(BAD_INPUT, &["text.jpg"]);
 }
 
+/// What never ends, waits for another program, or is long without taking space: refused at once wherever a file is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn promise_17_what_is_no_file_is_refused_at_once() {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    let scratch = Scratch::new();
+    let pipe = scratch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let zeros = fs::File::create(scratch.path("zeros")).expect("a file");
+    zeros.set_len(1 << 40).expect("a length");
+    let source = fixture("tiny_variants/average_pool");
+    let (good, output) = (source.to_str().expect("a path"), scratch.text("out.fresnel"));
+    for (target, said) in [
+        ("/dev/zero", "found a special file"),
+        ("pipe", "found a special file"),
+        (".", "found a folder"),
+        ("zeros", "bytes, found 1099511627776"),
+    ] {
+        let odd = scratch.path("odd.csv");
+        symlink(target, &odd).expect("a link");
+        let odd = odd.to_str().expect("a path");
+        for option in ["--recipe", "--class-names"] {
+            fresnel(&["quantize", good, "--bits", "8", option, odd, "-o", &output])
+                .assert_fails(BAD_INPUT, &[odd, said]);
+        }
+        fresnel(&["report", odd, "-o", &output]).assert_fails(BAD_INPUT, &[odd, said]);
+        for name in ["model.safetensors", "config.json"] {
+            let folder = format!("checkpoint-{name}");
+            fs::create_dir(scratch.path(&folder)).expect("a folder");
+            for other in ["model.safetensors", "config.json"] {
+                let from = if other == name { odd.into() } else { source.join(other) };
+                symlink(from, scratch.path(&folder).join(other)).expect("a link");
+            }
+            fresnel(&["quantize", &scratch.text(&folder), "--bits", "8", "-o", &output])
+                .assert_fails(BAD_INPUT, &[name, said]);
+            fs::remove_dir_all(scratch.path(&folder)).expect("removed");
+        }
+        fs::remove_file(odd).expect("removed");
+    }
+    assert_eq!(scratch.entries(), ["pipe", "zeros"]);
+}
+
 #[test]
 fn promise_17_recipes_of_any_text_are_read_or_refused() {
     let recipe = "[widths]\nbits = 2\nedge_bits = 8\nlayers = [\n  \"blocks.0.*=4\",\n]\n\n[method]\nname = \

@@ -9,7 +9,7 @@ use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 
 use super::registers::{
-    ROW_VECTORS, load_f32, load_f32_rows, load_i8, load_i8_rows, load_i32, store_f32, store_i32,
+    ROW_VECTORS, load_f32, load_f32_rows, load_i8_rows, load_i32, store_f32, store_i32,
 };
 use super::{LANES, VECTORS};
 use crate::arch::witness::ran;

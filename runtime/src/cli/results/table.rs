@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use super::{Format, Record, plain};
+use crate::cli::output::one_line;
 
 /// What a table shows of a row's column.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ impl Column {
         match (self.decimals, value.as_f64()) {
             (_, None) if value.is_null() => "-".to_owned(),
             (Some(decimals), Some(number)) => format!("{:.decimals$}", number * self.scale),
-            _ => plain(value),
+            _ => one_line(plain(value)),
         }
     }
 }
