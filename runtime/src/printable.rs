@@ -38,9 +38,9 @@ fn steers(found: char) -> bool {
 }
 
 /// Longest message.
-const MOST_BYTES: usize = 4096;
+const MOST_BYTES: usize = 2048;
 /// How much of a longer one stays at its end, which says what to do.
-const END_BYTES: usize = 1024;
+const END_BYTES: usize = 512;
 
 /// A message without its middle where it is too long to be read: names and values from files may take megabytes.
 pub(crate) fn shortened(text: String) -> String {

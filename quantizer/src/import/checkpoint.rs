@@ -1,6 +1,7 @@
 //! The tensors of a checkpoint, widened to f32 and checked against the configuration.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 
 use fresnel_runtime::format::limits::MAX_FILE_BYTES;
@@ -10,6 +11,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use super::unique_names;
 use crate::digest::hexadecimal;
 
 /// One float tensor in row-major order.
@@ -46,9 +48,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::read`].
     pub fn parse(bytes: &[u8], config: &VitConfig) -> Result<Self, Error> {
-        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+        let no_checkpoint = |error: &dyn Display| {
             Error::new(ErrorKind::Invalid, format!("expected a safetensors file: {error}"))
-        })?;
+        };
+        let file = SafeTensors::deserialize(bytes).map_err(|error| no_checkpoint(&error))?;
+        unique_names::check(bytes).map_err(|error| no_checkpoint(&error))?;
         let shapes: Vec<(&str, Vec<u32>)> = file
             .iter()
             // No model's extent comes near the limit, so a larger one is mis-shaped either way.

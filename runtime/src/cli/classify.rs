@@ -79,7 +79,8 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         let start = Instant::now();
         let logits = session.run(&pixels, 1).map_err(|error| error.at_path(path))?;
         let inference = milliseconds(start);
-        let guesses = Prediction::top(&logits, args.top);
+        let guesses =
+            Prediction::top(&logits, args.top).map_err(|error| error.at_path(&args.model))?;
         if output.json() {
             let classes: Vec<_> = guesses
                 .iter()

@@ -83,9 +83,9 @@ fn promise_25_messages_are_short_whatever_they_quote() {
     let list = scratch.write("list.csv", format!("file,label\n{long},0\n"));
     let failed = fresnel(&["eval", &model, "--data", &list]);
     failed.assert_fails(BAD_INPUT, &["list.csv: line 2", "left out", "own folder"]);
-    assert!(failed.stderr.len() < 8192, "{} bytes", failed.stderr.len());
+    assert!(failed.stderr.len() < 4096, "{} bytes", failed.stderr.len());
     let recipe = scratch.write("recipe.toml", format!("{long} = 1\n"));
     let failed = fresnel(&["quantize", "absent", "--recipe", &recipe, "-o", &scratch.text("o")]);
     failed.assert_fails(BAD_INPUT, &["recipe.toml: line 1", "left out"]);
-    assert!(failed.stderr.len() < 8192, "{} bytes", failed.stderr.len());
+    assert!(failed.stderr.len() < 4096, "{} bytes", failed.stderr.len());
 }

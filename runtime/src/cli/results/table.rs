@@ -55,7 +55,11 @@ pub(super) fn table(format: Format, records: &[Record], shown: &[Column]) -> Str
     });
     table.set_header(shown.iter().map(|column| column.heading));
     for record in records {
-        table.add_row(shown.iter().map(|column| column.cell(record.get(column.name))));
+        table.add_row(shown.iter().map(|column| {
+            let cell = column.cell(record.get(column.name));
+            // A bar would end the cell.
+            if format == Format::Markdown { cell.replace('|', "\\|") } else { cell }
+        }));
     }
     for (column, shown) in table.column_iter_mut().zip(&shown) {
         if records.iter().any(|record| record.get(shown.name).is_number()) {
