@@ -79,7 +79,7 @@ fn promise_25_names_of_files_and_fields_do_not_steer_the_terminal() {
 fn promise_25_messages_are_short_whatever_they_quote() {
     let scratch = Scratch::new();
     let model = model(&scratch);
-    let long = "x".repeat(1 << 20);
+    let long = "x".repeat(1 << 19);
     let list = scratch.write("list.csv", format!("file,label\n{long},0\n"));
     let failed = fresnel(&["eval", &model, "--data", &list]);
     failed.assert_fails(BAD_INPUT, &["list.csv: line 2", "left out", "own folder"]);
