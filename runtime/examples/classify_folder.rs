@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let logits = session.run(&pixels, names.len())?;
         running += start.elapsed();
         for (path, logits) in names.iter().zip(logits.chunks_exact(model.output_len())) {
-            let best = Prediction::top(logits, 1)[0];
+            let best = Prediction::top(logits, 1)?[0];
             let name = model.class_name(best.class).unwrap_or("?");
             println!("{}\t{name}\t{:.4}", path.display(), best.probability);
         }

@@ -7,6 +7,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::printable::{Printable, shortened};
+
 /// What went wrong, as far as a caller can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -74,12 +76,12 @@ struct Inner {
 
 impl Error {
     /// An error of `kind`; `message` is lower-case and says what was expected, what was found and, where
-    /// that is not plain, what to do.
+    /// that is not plain, what to do. Of a message of many kilobytes the middle is left out.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error {
             inner: Box::new(Inner {
                 kind,
-                message: message.into(),
+                message: shortened(message.into()),
                 path: None,
                 tensor: None,
                 offset: None,
@@ -103,7 +105,7 @@ impl Error {
     /// Names the tensor concerned.
     #[must_use]
     pub fn at_tensor(mut self, name: impl Into<String>) -> Error {
-        self.inner.tensor = Some(name.into());
+        self.inner.tensor = Some(shortened(name.into()));
         self
     }
 
@@ -150,21 +152,21 @@ impl Error {
 /// `path: tensor "name": message (at byte offset): cause`, each part where it is known.
 ///
 /// The causes are part of the text, so that a single line tells everything; they stay reachable through
-/// [`std::error::Error::source`] too.
+/// [`std::error::Error::source`] too. Control characters of names are written as escapes: a terminal may show the text.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.inner.path {
-            write!(f, "{}: ", path.display())?;
+            write!(f, "{}: ", Printable(path.display()))?;
         }
         if let Some(tensor) = &self.inner.tensor {
-            write!(f, "tensor \"{tensor}\": ")?;
+            write!(f, "tensor \"{}\": ", Printable(tensor))?;
         }
-        f.write_str(&self.inner.message)?;
+        write!(f, "{}", Printable(&self.inner.message))?;
         if let Some(offset) = self.inner.offset {
             write!(f, " (at byte {offset})")?;
         }
         if let Some(source) = &self.inner.source {
-            write!(f, ": {source}")?;
+            write!(f, ": {}", Printable(source))?;
         }
         Ok(())
     }

@@ -59,9 +59,11 @@ pub mod exec;
 pub mod ffi;
 pub mod format;
 pub mod image;
+pub mod input_file;
 pub mod model;
 pub mod new_file;
 mod prediction;
+mod printable;
 pub mod session;
 
 pub use cancel::CancelFlag;

@@ -19,7 +19,19 @@ pub struct Prediction {
 impl Prediction {
     /// The `count` most probable classes of one picture's `logits`, the most probable first, equal ones in the order of their
     /// indices.
-    pub fn top(logits: &[f32], count: usize) -> Vec<Prediction> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when a logit is not a finite number, as it happens where a model's own weights overflow.
+    pub fn top(logits: &[f32], count: usize) -> Result<Vec<Prediction>, Error> {
+        if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "the output for class {class} is {}, expected a finite number: the model's weights are too large",
+                    logits[class]
+                ),
+            ));
+        }
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let powers: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
         let sum: f64 = powers.iter().sum();
@@ -27,7 +39,7 @@ impl Prediction {
         order.sort_by(|&a, &b| powers[b].total_cmp(&powers[a]));
         order.truncate(count);
         let prediction = |class: usize| Prediction { class, probability: powers[class] / sum };
-        order.into_iter().map(prediction).collect()
+        Ok(order.into_iter().map(prediction).collect())
     }
 }
 
@@ -45,7 +57,8 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Input`] for a model without classes, [`ErrorKind::Unsupported`] for one that takes neither grey nor RGB
-    /// pictures, and what [`Preprocessor::apply`](crate::Preprocessor::apply) and [`Session::run`] fail with.
+    /// pictures, and what [`Preprocessor::apply`](crate::Preprocessor::apply), [`Session::run`] and [`Prediction::top`] fail
+    /// with.
     pub fn classify_batch(
         &mut self,
         images: &[Image],
@@ -67,8 +80,9 @@ impl Session {
                 pixels.extend(preprocessor.apply(image)?);
             }
             let logits = self.run(&pixels, images.len())?;
-            let top = |logits| Prediction::top(logits, count);
-            predictions.extend(logits.chunks_exact(classes).map(top));
+            for logits in logits.chunks_exact(classes) {
+                predictions.push(Prediction::top(logits, count)?);
+            }
         }
         Ok(predictions)
     }

@@ -1,6 +1,8 @@
 //! What loading a file allocates: no more than what is made of it and a stated constant, whatever the file says.
 #![allow(unsafe_code)]
 
+mod fixture;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,7 +15,7 @@ use fresnel_runtime::format::{
     CodeWidth, Container, CropMode, Encoding, Interpolation, Manifest, ManifestParts,
     Preprocessing, TensorData, TensorEntry, encode,
 };
-use fresnel_runtime::model::config::{Activation, Pooling, Role, VitConfig};
+use fresnel_runtime::model::config::{Role, VitConfig};
 use fresnel_runtime::{Error, ErrorKind, Model};
 
 /// What an ordinary model may take beyond itself: its manifest, a piece of a tensor, scales and offsets of one.
@@ -59,29 +61,12 @@ fn config() -> VitConfig {
     VitConfig {
         architecture: "memory".into(),
         image_size: [32, 32],
-        patch_size: [16, 16],
-        in_channels: 3,
         embed_dim: 512,
         depth: 3,
         num_heads: 8,
         mlp_hidden: 2048,
-        qkv_bias: true,
-        proj_bias: true,
-        qk_norm: false,
-        class_token: true,
-        distillation_token: false,
-        register_tokens: 0,
-        position_embedding: true,
-        no_embed_class: false,
-        pre_norm: false,
-        layer_scale: false,
-        final_norm: true,
-        fc_norm: false,
-        pooling: Pooling::Token,
-        pool_include_prefix: false,
-        activation: Activation::GeluErf,
-        norm_epsilon: 1e-6,
         num_classes: 100,
+        ..fixture::deit_tiny()
     }
 }
 

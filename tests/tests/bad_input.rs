@@ -145,6 +145,7 @@ fn flags_that_make_no_sense_together() {
         (&["--bits", "2", "--method", "rtn", "--edge-bits", "3"], "8, 16 or 32"),
         (&["--bits", "32", "--edge-bits", "8"], "one width"),
         (&["--bits", "2", "--method", "rtn", "--sweeps", "3"], "--sweeps"),
+        (&["--bits", "2", "--calib", &photos, "--sweeps", "4294967295"], "at most 10000"),
         (&["--bits", "2", "--method", "rtn", "--threads", "100000"], "at most 256"),
         (&["--bits", "2", "--calib", &photos, "--act-order"], "--act-order"),
         (&["--bits", "2", "--calib", &photos, "--token-weights", "class:-1"], "class:F"),

@@ -94,7 +94,7 @@ fn work_that_is_interrupted_leaves_nothing() {
             "--calib",
             &scratch.text("photos"),
             "--sweeps",
-            "1000000",
+            "10000",
             "-o",
             &scratch.text("out.fresnel"),
         ];

@@ -35,8 +35,9 @@ pub enum Selector {
 impl Selector {
     /// What [`SELECTOR_VARIABLE`] names, or else [`Selector::Auto`].
     pub fn from_env() -> Selector {
-        let text = std::env::var(SELECTOR_VARIABLE).unwrap_or_default();
-        text.parse().unwrap_or_else(|never: Infallible| match never {})
+        let text = std::env::var_os(SELECTOR_VARIABLE).unwrap_or_default();
+        // A text that is not Unicode is the name of no adapter.
+        text.to_string_lossy().parse().unwrap_or_else(|never: Infallible| match never {})
     }
 
     fn matches(&self, index: usize, adapter: &AdapterSummary, software: bool) -> bool {

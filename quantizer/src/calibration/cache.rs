@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use fresnel_runtime::cli::write_file;
-use fresnel_runtime::{Error, ErrorKind};
+use fresnel_runtime::format::limits::MAX_FILE_BYTES;
+use fresnel_runtime::{Error, ErrorKind, input_file};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 
@@ -128,7 +129,7 @@ impl Cache {
 
     /// The bytes of a file whose values still have the hash that they were written with.
     fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let bytes = std::fs::read(self.path(name)).ok()?;
+        let bytes = input_file::read(&self.path(name), MAX_FILE_BYTES).ok()?;
         let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
         let expected = header.metadata().as_ref()?.get(DIGEST)?.clone();
         let file = SafeTensors::deserialize(&bytes).ok()?;

@@ -1,14 +1,17 @@
 //! The tensors of a checkpoint, widened to f32 and checked against the configuration.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 
+use fresnel_runtime::format::limits::MAX_FILE_BYTES;
 use fresnel_runtime::model::config::VitConfig;
-use fresnel_runtime::{Error, ErrorKind};
+use fresnel_runtime::{Error, ErrorKind, input_file};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use super::unique_names;
 use crate::digest::hexadecimal;
 
 /// One float tensor in row-major order.
@@ -34,11 +37,7 @@ impl Checkpoint {
     /// unused or of another shape than `config` demands (all of them are listed in one error), and
     /// when a value is not finite.
     pub fn read(path: &Path, config: &VitConfig) -> Result<(Self, String), Error> {
-        let bytes = std::fs::read(path).map_err(|error| {
-            Error::new(ErrorKind::Io, "can't read the checkpoint".to_owned())
-                .at_path(path)
-                .with_source(error)
-        })?;
+        let bytes = input_file::read(path, MAX_FILE_BYTES)?;
         let digest = hexadecimal(&Sha256::digest(&bytes));
         let checkpoint = Self::parse(&bytes, config).map_err(|error| error.at_path(path))?;
         Ok((checkpoint, digest))
@@ -49,9 +48,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::read`].
     pub fn parse(bytes: &[u8], config: &VitConfig) -> Result<Self, Error> {
-        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+        let no_checkpoint = |error: &dyn Display| {
             Error::new(ErrorKind::Invalid, format!("expected a safetensors file: {error}"))
-        })?;
+        };
+        let file = SafeTensors::deserialize(bytes).map_err(|error| no_checkpoint(&error))?;
+        unique_names::check(bytes).map_err(|error| no_checkpoint(&error))?;
         let shapes: Vec<(&str, Vec<u32>)> = file
             .iter()
             // No model's extent comes near the limit, so a larger one is mis-shaped either way.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use fresnel_runtime::format::{CropMode, Interpolation, Preprocessing};
 use fresnel_runtime::model::config::{Activation, Pooling, VitConfig};
-use fresnel_runtime::{Error, ErrorKind};
+use fresnel_runtime::{Error, ErrorKind, input_file};
 use serde_json::{Map, Value};
 
 use super::architecture;
@@ -92,22 +92,7 @@ impl HubConfig {
     /// # Errors
     /// Fails when the file is missing, too large, not JSON, or its fields have wrong types.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let io = |error| {
-            Error::new(ErrorKind::Io, "can't read the model configuration".to_owned())
-                .at_path(path)
-                .with_source(error)
-        };
-        let length = std::fs::metadata(path).map_err(io)?.len();
-        if length > MAX_CONFIG_BYTES {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!(
-                    "a model configuration of {length} bytes: expected at most {MAX_CONFIG_BYTES}"
-                ),
-            )
-            .at_path(path));
-        }
-        let bytes = std::fs::read(path).map_err(io)?;
+        let bytes = input_file::read(path, MAX_CONFIG_BYTES)?;
         Self::parse(&bytes).map_err(|error| error.at_path(path))
     }
 

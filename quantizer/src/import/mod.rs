@@ -8,6 +8,7 @@
 pub mod architecture;
 pub mod checkpoint;
 pub mod hub_config;
+mod unique_names;
 
 use std::path::{Path, PathBuf};
 

@@ -285,6 +285,19 @@ fn half_precision_weights_are_widened() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
+/// The same name for two tensors: which of them counts would depend on the reader.
+#[test]
+fn names_that_stand_twice_are_refused() {
+    let config = small();
+    let bytes = checkpoint_bytes(Dtype::F32, &config, |_| {});
+    let (length, rest) = bytes.split_first_chunk().expect("a header");
+    let length = u64::from_le_bytes(*length);
+    let again = br#"{"norm.bias":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"#;
+    let twice = [&(length + again.len() as u64 - 1).to_le_bytes()[..], again, &rest[1..]].concat();
+    let message = Checkpoint::parse(&twice, &config).expect_err("a name twice").to_string();
+    assert!(message.contains("`norm.bias` stands twice"), "{message}");
+}
+
 #[test]
 fn all_wrong_tensors_are_listed_in_one_error() {
     let config = small();

@@ -9,6 +9,9 @@ use crate::algorithm::gptq::RoundingOrder;
 use crate::algorithm::method::GptqOptions;
 use crate::algorithm::{Method, beacon, beacon_plus, comq};
 
+/// Most sweeps: a recipe may come from anywhere, and must not make the program run for days.
+const MAX_SWEEPS: u32 = 10_000;
+
 /// How codes are chosen.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -109,6 +112,11 @@ impl MethodSettings {
         if let Some(damping) = self.damping.filter(|damping| !(0.0..=10.0).contains(damping)) {
             return Err(Failure::usage(format!(
                 "--damping {damping}: expected a number from 0 to 10"
+            )));
+        }
+        if let Some(sweeps) = self.sweeps.filter(|&sweeps| sweeps > MAX_SWEEPS) {
+            return Err(Failure::usage(format!(
+                "--sweeps {sweeps}: expected at most {MAX_SWEEPS}"
             )));
         }
         let symmetric = self.symmetric.unwrap_or(false);

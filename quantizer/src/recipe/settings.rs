@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use clap::Args;
-use fresnel_runtime::DeviceChoice;
 use fresnel_runtime::cli::Failure;
+use fresnel_runtime::{DeviceChoice, input_file};
 use serde::Deserialize;
 
 use super::Recipe;
@@ -19,6 +19,9 @@ use crate::calibration::TokenWeights;
 use crate::layer_bits::LayerBits;
 use crate::mixed::{Budget, FileSize, MixedPrecision};
 use crate::widths::StoredWidth;
+
+/// Longest recipe.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// All settings of a quantization.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
@@ -107,7 +110,7 @@ impl Settings {
     /// When the file can't be read or is not a recipe: an unknown key, a value that is none, with
     /// the line that it is in.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path, &error))?;
+        let text = input_file::read_text(path, MAX_BYTES)?;
         Self::parse(&text)
             .map_err(|message| Failure::bad_input(format!("{}: {message}", path.display())))
     }

@@ -1,13 +1,12 @@
 //! The files that a report is made of, told apart by their names and by what is in them.
 
-use std::fs;
 use std::path::Path;
 
 use fresnel_kernels::Width;
 use fresnel_runtime::csv::Records;
 use fresnel_runtime::format::{Container, Encoding};
 use fresnel_runtime::model::config::Role;
-use fresnel_runtime::{Error, ErrorKind};
+use fresnel_runtime::{Error, ErrorKind, input_file};
 use serde_json::{Deserializer, Map, Value};
 
 /// Longest file of results: half a million pictures with the answers of fifty models.
@@ -120,8 +119,8 @@ impl Sources {
                 self.models.push(ModelFile::read(file)?);
                 Ok(())
             }
-            "csv" => self.add_csv(&text(file)?),
-            "json" | "jsonl" => self.add_json(&text(file)?),
+            "csv" => self.add_csv(&input_file::read_text(file, MAX_BYTES)?),
+            "json" | "jsonl" => self.add_json(&input_file::read_text(file, MAX_BYTES)?),
             _ => Err(input(
                 "expected results as .json, .jsonl or .csv, predictions as .csv, or a model as .fresnel",
             )),
@@ -253,14 +252,6 @@ fn value(field: &str) -> Value {
         _ => serde_json::from_str::<serde_json::Number>(field)
             .map_or_else(|_| Value::String(field.to_owned()), Value::Number),
     }
-}
-
-fn text(file: &Path) -> Result<String, Error> {
-    let fail = |error| Error::io("can't read the results", error);
-    if fs::metadata(file).map_err(fail)?.len() > MAX_BYTES {
-        return Err(Error::new(ErrorKind::Limit, format!("longer than {MAX_BYTES} bytes")));
-    }
-    fs::read_to_string(file).map_err(fail)
 }
 
 fn input(message: impl Into<String>) -> Error {

@@ -19,6 +19,9 @@ use crate::device::DeviceChoice;
 use crate::session::Compute;
 use kernels::KernelArgs;
 
+/// Most timed runs, all of which are remembered.
+const MAX_ITERATIONS: usize = 1 << 20;
+
 /// Measure how fast models or kernels run
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -97,10 +100,11 @@ impl BenchArgs {
 /// # Errors
 /// When a model cannot be read or run, or the machine lacks the instruction set that `FRESNEL_ISA` names.
 pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
-    for (flag, value) in [("--batch", args.batch), ("--iterations", args.iterations)] {
-        if value == 0 {
-            return Err(Failure::usage(format!("{flag} must be at least 1")));
-        }
+    if args.batch == 0 {
+        return Err(Failure::usage("--batch must be at least 1"));
+    }
+    if !(1..=MAX_ITERATIONS).contains(&args.iterations) {
+        return Err(Failure::usage(format!("--iterations must be in 1..={MAX_ITERATIONS}")));
     }
     if !args.kernels.kernels {
         return models::bench(args);

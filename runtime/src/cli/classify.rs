@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
+use super::output::one_line;
 use super::{ComputeArgs, Failure, Output, ReportArgs};
 use crate::model::class_names;
 use crate::prediction::Prediction;
@@ -78,7 +79,8 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         let start = Instant::now();
         let logits = session.run(&pixels, 1).map_err(|error| error.at_path(path))?;
         let inference = milliseconds(start);
-        let guesses = Prediction::top(&logits, args.top);
+        let guesses =
+            Prediction::top(&logits, args.top).map_err(|error| error.at_path(&args.model))?;
         if output.json() {
             let classes: Vec<_> = guesses
                 .iter()
@@ -100,7 +102,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         }
         output.line(format_args!(
             "{}  preprocess {preprocess:.1} ms, inference {inference:.1} ms",
-            path.display()
+            one_line(path.display())
         ))?;
         for guess in &guesses {
             let percent = guess.probability * 100.0;
@@ -120,7 +122,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
     }
     output.line(format_args!(
         "{}  loaded in {load:.1} ms ({}, {}, {} threads)",
-        args.model.display(),
+        one_line(args.model.display()),
         session.compute(),
         session.kernel(),
         session.threads()

@@ -154,13 +154,20 @@ pub fn eval(args: &EvalArgs) -> Result<(), Failure> {
                 Some(model) => Session::new(model, args.machine.options(compute))?,
                 None => args.machine.open(file, &args.device, compute, &output)?,
             };
-            check_classes(file, model.get_or_insert_with(|| Arc::clone(session.model())))?;
+            if model.is_none() {
+                check_classes(file, session.model())?;
+                model = Some(Arc::clone(session.model()));
+            }
             sessions.push(session);
             names.push(file);
         }
         models.extend(model);
     }
     let pictures = labelled_pictures(&args.data, args.limit, &models, &output)?;
+    if let Some(predictions) = &args.predictions {
+        let inputs: Vec<&Path> = pictures.paths().iter().map(PathBuf::as_path).collect();
+        check_output(predictions, &inputs, args.force)?;
+    }
     let mut progress = Progress::new("evaluating", pictures.len() * sessions.len(), args.report);
     let start = Instant::now();
     let answers = pictures.evaluate_all(&mut sessions, |done| progress.advance(done))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::error::{Error, ErrorKind};
+use crate::printable::{Printable, shortened};
 
 /// Exit codes of both programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with its exit code, a short name of its kind and its one-line message.
     pub fn new(exit: Exit, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, kind, message: message.into() }
+        Self { exit, kind, message: shortened(message.into()) }
     }
 
     /// Arguments that contradict each other or lie outside their range.
@@ -111,7 +112,7 @@ pub fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
     };
     if !failure.message.is_empty() {
         // A closed standard error leaves the exit code to tell.
-        let _ = writeln!(io::stderr(), "error: {failure}");
+        let _ = writeln!(io::stderr(), "error: {}", Printable(&failure));
         if json {
             print_json(&failure);
         }
@@ -123,5 +124,5 @@ pub(super) fn print_json(failure: &Failure) {
     let object = serde_json::json!({
         "error": { "kind": failure.kind, "message": failure.message, "exit": failure.exit as u8 }
     });
-    let _ = writeln!(io::stdout(), "{object}");
+    let _ = writeln!(io::stdout(), "{}", Printable(object));
 }

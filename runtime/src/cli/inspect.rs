@@ -9,6 +9,7 @@ use clap::Args;
 use fresnel_kernels::{Isa, Width};
 use serde_json::{Value, json};
 
+use super::output::one_line;
 use super::{Failure, Output, ReportArgs};
 use crate::format::manifest::RECIPE_TOML;
 use crate::format::{Container, Encoding, Manifest, TensorEntry, size_bound};
@@ -89,7 +90,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), Failure> {
         return output.line(document(args, &model, &rows, (bound, codes.as_ref())));
     }
     let config = &manifest.config;
-    output.line(format_args!("{}", args.model.display()))?;
+    output.line(one_line(args.model.display()))?;
     for line in summary(config, manifest) {
         output.line(line)?;
     }
@@ -197,7 +198,8 @@ fn summary(config: &VitConfig, manifest: &Manifest) -> Vec<String> {
     let pairs = |pairs: &[(String, String)]| {
         // The recipe as TOML says once more what the other pairs say.
         let pairs = pairs.iter().filter(|(key, _)| key != RECIPE_TOML);
-        let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key} {value}")).collect();
+        let pairs: Vec<String> =
+            pairs.map(|(key, value)| format!("{key} {}", one_line(value))).collect();
         pairs.join(", ")
     };
     for (label, text) in [

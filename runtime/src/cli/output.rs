@@ -1,9 +1,16 @@
-//! Standard output and messages: a closed pipe ends a command quietly instead of a panic.
+//! Standard output and messages: a closed pipe ends a command quietly instead of a panic, and names from files don't steer
+//! the terminal.
 
 use std::fmt;
 use std::io::{self, Write};
 
 use super::{Exit, Failure, ReportArgs};
+use crate::printable::Printable;
+
+/// `text` in one line: line breaks in names and values are written as escapes.
+pub(super) fn one_line(text: impl fmt::Display) -> String {
+    text.to_string().replace('\n', "\\n")
+}
 
 /// Where a command writes.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +36,7 @@ impl Output {
     /// the command stops without a message.
     pub fn line(&self, line: impl fmt::Display) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(|error| {
+        writeln!(stdout, "{}", Printable(line)).and_then(|()| stdout.flush()).map_err(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 Failure::closed_output()
             } else {
@@ -42,7 +49,7 @@ impl Output {
     pub fn message(&self, message: impl fmt::Display) {
         if !self.report.quiet {
             // A closed standard error must not stop the work.
-            let _ = writeln!(io::stderr(), "{message}");
+            let _ = writeln!(io::stderr(), "{}", Printable(message));
         }
     }
 }

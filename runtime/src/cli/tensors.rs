@@ -1,15 +1,16 @@
 //! Tensors in safetensors files: the input and the output of `run`.
 
-use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{Exit, Failure, write_file};
+use crate::format::limits::MAX_FILE_BYTES;
+use crate::input_file;
 
 /// Reads the `f32` tensor `name` of `path`: its shape and its numbers.
 pub(super) fn read(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f32>), Failure> {
-    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let bytes = input_file::read(path, MAX_FILE_BYTES)?;
     let bad = |text: String| Failure::bad_input(format!("{}: {text}", path.display()));
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| bad(format!("not a safetensors file: {error}")))?;

@@ -1,15 +1,6 @@
 //! The forward pass on the CPU.
 //!
-//! Activations live in one arena per session, each part of it reused by every layer:
-//!
-//! ```text
-//! x       [tokens, dim]                   residual stream
-//! y       [tokens, dim]                   embedded patches; the stream's next value
-//! narrow  [tokens, dim]                   attention output
-//! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP
-//! half    [tokens, max(3 dim, hidden)]    the same in half precision, where they are rounded further
-//! packed  [tokens, max(dim, hidden)]      left operand of the next product
-//! ```
+//! Activations live in one arena per session ([`Arena`]), each part of it reused by every layer.
 //!
 //! Patches and normalised tokens are made row by row as they are packed for the product that they go into
 //! ([`Rows`]). Bias, GELU, LayerScale and the residual are added in the matmuls' epilogues. A batch is cut into
@@ -31,6 +22,7 @@ use fresnel_kernels::{
 };
 use half::f16;
 
+use super::arena::Arena;
 use super::patches::{Sizes, assemble, pool};
 use super::profile::{Clock, Operation};
 use crate::cancel::CancelFlag;
@@ -40,8 +32,6 @@ use crate::model::weights::{Block, Linear, Norm, Weights};
 
 /// Token rows per pass: enough to spread the cost of expanding codes over many rows.
 const ROWS_PER_PASS: usize = 512;
-/// Largest arena that a session allocates.
-const MAX_ARENA_BYTES: usize = 8 << 30;
 
 /// A model with the thread pool and the buffers of one session.
 pub(crate) struct Executor {
@@ -57,17 +47,6 @@ pub(crate) struct Executor {
     pub(crate) clock: Clock,
 }
 
-/// The buffers, sized for one pass.
-#[derive(Default)]
-struct Arena {
-    x: Vec<f32>,
-    y: Vec<f32>,
-    narrow: Vec<f32>,
-    wide: Vec<f32>,
-    half: Vec<f16>,
-    packed: Activations,
-}
-
 impl Executor {
     /// An executor for a model, with `threads` threads (0: one per core).
     ///
@@ -81,18 +60,7 @@ impl Executor {
     ) -> Result<Self, Error> {
         let sizes = Sizes::new(config);
         let images_per_pass = (ROWS_PER_PASS / sizes.tokens().max(1)).max(1);
-        let bytes = arena_lengths(&sizes, images_per_pass)
-            .and_then(arena_bytes)
-            .filter(|&bytes| bytes <= MAX_ARENA_BYTES);
-        if bytes.is_none() {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!(
-                    "one image of {} tokens needs more than {MAX_ARENA_BYTES} bytes of activations",
-                    sizes.tokens()
-                ),
-            ));
-        }
+        Arena::check(&sizes, images_per_pass)?;
         let pool = Pool::with_isa(threads, weights.placement.isa).map_err(|error| {
             let kind = match error {
                 PoolError::NoThreads { .. } => ErrorKind::Unsupported,
@@ -162,13 +130,11 @@ impl Executor {
         count: usize,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let sizes = self.sizes;
         let weights = Arc::clone(&self.weights);
         self.cancel.check()?;
         self.embed(arithmetic, images, count);
         if let Some(norm) = &weights.pre_norm {
-            self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
-            swap(&mut self.arena.x, &mut self.arena.y);
+            self.normalize_stream(norm, count);
             self.clock.lap(Operation::Tokens, 0);
         }
         for block in &weights.blocks {
@@ -273,13 +239,20 @@ impl Executor {
         multiply.run(laps, &rows, &block.fc2, epilogue, Out::Single(x_rows));
     }
 
+    /// LayerNorm over every token of `arena.x`.
+    fn normalize_stream(&mut self, norm: &Norm, count: usize) {
+        let Arena { x, y, .. } = &mut self.arena;
+        let length = count * self.sizes.tokens() * self.sizes.dim;
+        normalize(&self.pool, norm, &x[..length], &mut y[..length]);
+        swap(x, y);
+    }
+
     /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
     fn head(&mut self, arithmetic: Arithmetic, count: usize, out: &mut [f32]) {
         let sizes = self.sizes;
         let weights = Arc::clone(&self.weights);
         if let Some(norm) = &weights.norm {
-            self.arena.normalize_into_y(&self.pool, norm, &sizes, count);
-            swap(&mut self.arena.x, &mut self.arena.y);
+            self.normalize_stream(norm, count);
         }
         let Self { config, pool: threads, arena, clock, .. } = self;
         let Arena { x, y, narrow, packed, .. } = arena;
@@ -330,52 +303,6 @@ impl Executor {
             None => classify(pooled, &weights.head, out),
         }
     }
-}
-
-impl Arena {
-    /// Makes every buffer large enough for `images` images.
-    fn reserve(&mut self, sizes: &Sizes, images: usize) -> Result<(), Error> {
-        let lengths = arena_lengths(sizes, images).unwrap_or([usize::MAX; 4]);
-        let buffers = [&mut self.x, &mut self.y, &mut self.narrow, &mut self.wide];
-        for (buffer, length) in buffers.into_iter().zip(lengths) {
-            grow(buffer, length, 0.0)?;
-        }
-        grow(&mut self.half, lengths[3], f16::ZERO)
-    }
-
-    fn normalize_into_y(&mut self, pool: &Pool, norm: &Norm, sizes: &Sizes, images: usize) {
-        let length = images * sizes.tokens() * sizes.dim;
-        normalize(pool, norm, &self.x[..length], &mut self.y[..length]);
-    }
-}
-
-/// Makes a buffer at least `length` numbers long.
-fn grow<T: Copy>(buffer: &mut Vec<T>, length: usize, zero: T) -> Result<(), Error> {
-    let missing = length.saturating_sub(buffer.len());
-    buffer.try_reserve_exact(missing).map_err(|error| {
-        let text = format!("cannot allocate {length} numbers for activations");
-        Error::new(ErrorKind::Limit, text).with_source(error)
-    })?;
-    buffer.resize(buffer.len() + missing, zero);
-    Ok(())
-}
-
-/// Lengths of `x`, `y`, `narrow`, and of `wide` and `half` each, for `images` images; `None` on overflow.
-fn arena_lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
-    let rows = sizes.tokens().checked_mul(images)?;
-    let stream = rows.checked_mul(sizes.dim)?;
-    let hidden = rows.checked_mul(sizes.hidden)?;
-    let wide = stream.checked_mul(3)?.max(hidden);
-    // The second classifier of a distilled model writes its logits to `y`.
-    let logits = images.checked_mul(sizes.outputs)?;
-    Some([stream, stream.max(logits), stream, wide])
-}
-
-/// Bytes of buffers of these lengths; `None` on overflow.
-fn arena_bytes(lengths: [usize; 4]) -> Option<usize> {
-    let half = lengths[3].checked_mul(size_of::<f16>())?;
-    let single = lengths.into_iter().try_fold(0usize, usize::checked_add)?;
-    single.checked_mul(size_of::<f32>())?.checked_add(half)
 }
 
 /// Linear layers in the chosen arithmetic.

@@ -10,7 +10,8 @@ use crate::format::{
     CropMode, Encoding, Interpolation, ManifestParts, Preprocessing, TensorData, encode,
 };
 use crate::model::Model;
-use crate::model::config::{Activation, Pooling, Role, TensorSpec, VitConfig};
+use crate::model::config::tests::deit_tiny;
+use crate::model::config::{Role, TensorSpec, VitConfig};
 
 /// A stream of pseudo-random numbers (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
@@ -41,28 +42,11 @@ pub(crate) fn plain_config() -> VitConfig {
         architecture: "synthetic".into(),
         image_size: [12, 20],
         patch_size: [4, 5],
-        in_channels: 3,
         embed_dim: 42,
         depth: 2,
-        num_heads: 3,
         mlp_hidden: 70,
-        qkv_bias: true,
-        proj_bias: true,
-        qk_norm: false,
-        class_token: true,
-        distillation_token: false,
-        register_tokens: 0,
-        position_embedding: true,
-        no_embed_class: false,
-        pre_norm: false,
-        layer_scale: false,
-        final_norm: true,
-        fc_norm: false,
-        pooling: Pooling::Token,
-        pool_include_prefix: false,
-        activation: Activation::GeluErf,
-        norm_epsilon: 1e-6,
         num_classes: 7,
+        ..deit_tiny()
     }
 }
 

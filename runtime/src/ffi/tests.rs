@@ -100,7 +100,7 @@ fn runs_give_what_the_rust_interface_gives() {
         );
         assert_eq!(status, Status::Ok);
         let logits = own.run(&prepared, 1).unwrap();
-        let best = crate::Prediction::top(&logits, 1)[0];
+        let best = crate::Prediction::top(&logits, 1).unwrap()[0];
         assert_eq!((found[0].class_index, found[0].probability), (best.class, best.probability));
         // A session outlives its model.
         fresnel_model_free(model);

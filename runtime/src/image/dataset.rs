@@ -16,15 +16,19 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::decode::read_file;
 use crate::csv::{self, at_line};
 use crate::error::{Error, ErrorKind};
+use crate::input_file;
 
 /// Extensions of pictures, compared without regard to case.
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// Deepest nesting of folders that is followed.
 const MAX_DEPTH: usize = 32;
+
+/// Most folders that are looked into. Links can make many ways of a few folders: with two to the next one in each, 2^32 are
+/// within [`MAX_DEPTH`].
+const MAX_FOLDERS: usize = 1 << 16;
 
 /// Longest CSV file.
 const MAX_CSV_BYTES: u64 = 1 << 28;
@@ -119,10 +123,11 @@ fn is_hidden(path: &Path) -> bool {
 fn list_folder(root: &Path) -> Result<Listing, Error> {
     let mut walk = Walk::default();
     let top = walk.entries(root)?;
+    let mut above = vec![fs::canonicalize(root).map_err(|error| unreadable_folder(error, root))?];
     let mut classes = Vec::new();
     for folder in top.folders {
         let mut pictures = Vec::new();
-        walk.collect(&folder, &mut vec![root.to_path_buf()], &mut pictures);
+        walk.collect(&folder, &mut above, &mut pictures)?;
         pictures.sort_unstable();
         classes.push((folder, pictures));
     }
@@ -157,6 +162,7 @@ struct Entries {
 /// The search below one folder: what it passes over, it counts.
 #[derive(Default)]
 struct Walk {
+    folders: usize,
     other_files: usize,
     unreadable: Vec<Error>,
 }
@@ -164,7 +170,7 @@ struct Walk {
 impl Walk {
     /// Reads one folder. Links are followed; hidden folders are passed over in silence.
     fn entries(&mut self, folder: &Path) -> Result<Entries, Error> {
-        let fail = |error| Error::io("cannot read the folder", error).at_path(folder);
+        let fail = |error| unreadable_folder(error, folder);
         let mut entries = Entries::default();
         for entry in fs::read_dir(folder).map_err(fail)? {
             let path = match entry {
@@ -198,53 +204,61 @@ impl Walk {
         Ok(entries)
     }
 
-    /// Adds all pictures below `folder`. `above` are the folders on the way to it: a link back to
-    /// one of them is a circle and is not followed.
-    fn collect(&mut self, folder: &Path, above: &mut Vec<PathBuf>, pictures: &mut Vec<PathBuf>) {
-        let circular = || -> std::io::Result<bool> {
-            let here = fs::canonicalize(folder)?;
-            for folder in above.iter() {
-                if fs::canonicalize(folder)? == here {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        let problem = if above.len() > MAX_DEPTH {
-            Some(Error::new(
-                ErrorKind::Limit,
-                format!("folders are nested deeper than {MAX_DEPTH} levels"),
-            ))
-        } else {
-            match circular() {
-                Ok(false) => None,
-                Ok(true) => Some(Error::new(
-                    ErrorKind::Input,
-                    "the folder is a link to one of those above it",
-                )),
-                Err(error) => Some(Error::io("cannot read the folder", error)),
-            }
-        };
-        if let Some(problem) = problem {
-            self.unreadable.push(problem.at_path(folder));
-            return;
+    /// Adds all pictures below `folder`. `above` are the folders on the way to it, without links: a link back to one of them
+    /// is a circle and is not followed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when there are too many folders to go on; what concerns one folder is kept as `unreadable`.
+    fn collect(
+        &mut self,
+        folder: &Path,
+        above: &mut Vec<PathBuf>,
+        pictures: &mut Vec<PathBuf>,
+    ) -> Result<(), Error> {
+        self.folders += 1;
+        if self.folders > MAX_FOLDERS {
+            let message =
+                format!("expected at most {MAX_FOLDERS} folders, those behind links included");
+            return Err(Error::new(ErrorKind::Limit, message).at_path(folder));
         }
-        match self.entries(folder) {
+        let entries = if above.len() > MAX_DEPTH {
+            let message = format!("folders are nested deeper than {MAX_DEPTH} levels");
+            Err(Error::new(ErrorKind::Limit, message).at_path(folder))
+        } else {
+            self.enter(folder, above)
+        };
+        match entries {
             Ok(entries) => {
                 pictures.extend(entries.pictures);
-                above.push(folder.to_path_buf());
                 for folder in entries.folders {
-                    self.collect(&folder, above, pictures);
+                    self.collect(&folder, above, pictures)?;
                 }
                 above.pop();
             }
             Err(error) => self.unreadable.push(error),
         }
+        Ok(())
+    }
+
+    /// Reads `folder` and adds it to those `above`.
+    fn enter(&mut self, folder: &Path, above: &mut Vec<PathBuf>) -> Result<Entries, Error> {
+        let here = fs::canonicalize(folder).map_err(|error| unreadable_folder(error, folder))?;
+        if above.contains(&here) {
+            let message = "the folder is a link to one of those above it";
+            return Err(Error::new(ErrorKind::Input, message).at_path(folder));
+        }
+        let entries = self.entries(folder)?;
+        above.push(here);
+        Ok(entries)
     }
 }
 
+fn unreadable_folder(error: std::io::Error, folder: &Path) -> Error {
+    Error::io("cannot read the folder", error).at_path(folder)
+}
+
 fn list_csv(path: &Path) -> Result<Listing, Error> {
-    let bytes = read_file(path, MAX_CSV_BYTES)?;
+    let bytes = input_file::read(path, MAX_CSV_BYTES)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
@@ -256,10 +270,15 @@ fn list_csv(path: &Path) -> Result<Listing, Error> {
         .transpose()?
         .ok_or_else(|| at_line(1, "expected a header, found nothing"))?;
     let column = |name: &str| {
-        let mut fields = header.fields.iter();
-        fields.position(|field| field.trim().eq_ignore_ascii_case(name))
+        let is_it = |field: &String| field.trim().eq_ignore_ascii_case(name);
+        let first = header.fields.iter().position(is_it);
+        if header.fields.iter().filter(|field| is_it(field)).count() > 1 {
+            let message = format!("expected one column \"{name}\", found several");
+            return Err(at_line(header.line, message));
+        }
+        Ok(first)
     };
-    let file_column = column("file").ok_or_else(|| {
+    let file_column = column("file")?.ok_or_else(|| {
         at_line(
             header.line,
             format!(
@@ -269,7 +288,7 @@ fn list_csv(path: &Path) -> Result<Listing, Error> {
             ),
         )
     })?;
-    let label_column = column("label");
+    let label_column = column("label")?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut items = Vec::new();
     for record in records {

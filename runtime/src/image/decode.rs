@@ -21,8 +21,7 @@
 
 mod structure;
 
-use std::fs::File;
-use std::io::{Cursor, ErrorKind as IoErrorKind, Read};
+use std::io::{Cursor, ErrorKind as IoErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -32,6 +31,7 @@ use ::image::{ColorType, ImageDecoder, ImageError, Limits};
 
 use super::{ColorMode, Image, luminance};
 use crate::error::{Error, ErrorKind};
+use crate::input_file;
 
 /// Caps on what a picture file may demand.
 ///
@@ -92,7 +92,7 @@ impl Format {
 pub fn decode(path: impl AsRef<Path>, color: ColorMode) -> Result<Image, Error> {
     let path = path.as_ref();
     let limits = DecodeLimits::default();
-    let bytes = read_file(path, limits.max_file_bytes).map_err(|error| error.at_path(path))?;
+    let bytes = input_file::read(path, limits.max_file_bytes)?;
     decode_bytes(&bytes, color, &limits).map_err(|error| error.at_path(path))
 }
 
@@ -102,7 +102,7 @@ pub fn decode(path: impl AsRef<Path>, color: ColorMode) -> Result<Image, Error> 
 /// As [`decode`], without a path.
 pub fn decode_bytes(bytes: &[u8], color: ColorMode, limits: &DecodeLimits) -> Result<Image, Error> {
     if bytes.len() as u64 > limits.max_file_bytes {
-        return Err(file_too_long(bytes.len() as u64, limits.max_file_bytes));
+        return Err(input_file::too_long(bytes.len() as u64, limits.max_file_bytes));
     }
     let format = sniff(bytes)?;
     // The decoders are written to return errors; should one panic, it is still only this file that
@@ -143,31 +143,6 @@ fn decode_as(
             finish(Format::Png, decoder, color)
         }
     }
-}
-
-/// The whole file, provided that it is a regular one of at most `limit` bytes.
-pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    // Asked before opening, since opening a named pipe would wait for its other end.
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io("cannot read", error))?;
-    if !metadata.is_file() {
-        let found = if metadata.is_dir() { "a folder" } else { "a special file" };
-        return Err(Error::new(ErrorKind::Input, format!("expected a file, found {found}")));
-    }
-    if metadata.len() > limit {
-        return Err(file_too_long(metadata.len(), limit));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|error| Error::io("cannot read", error))?;
-    if bytes.len() as u64 > limit {
-        return Err(file_too_long(bytes.len() as u64, limit));
-    }
-    Ok(bytes)
-}
-
-fn file_too_long(found: u64, limit: u64) -> Error {
-    Error::new(ErrorKind::Limit, format!("expected a file of at most {limit} bytes, found {found}"))
 }
 
 fn truncated(format: Format) -> Error {

@@ -8,7 +8,7 @@ mod cost;
 mod tensor_set;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -13,12 +13,21 @@ fn picture(width: u32, height: u32, color: ColorMode, seed: u8) -> Image {
 
 #[test]
 fn probabilities_add_up_and_are_sorted() {
-    let predictions = Prediction::top(&[1.0, 3.0, 3.0, -500.0], 10);
+    let predictions = Prediction::top(&[1.0, 3.0, 3.0, -500.0], 10).unwrap();
     let classes: Vec<usize> = predictions.iter().map(|prediction| prediction.class).collect();
     assert_eq!(classes, [1, 2, 0, 3]);
     let sum: f64 = predictions.iter().map(|prediction| prediction.probability).sum();
     assert!((sum - 1.0).abs() < 1e-12);
-    assert_eq!(Prediction::top(&[1.0, 2.0], 1).len(), 1);
+    assert_eq!(Prediction::top(&[1.0, 2.0], 1).unwrap().len(), 1);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_no_answer() {
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let error = Prediction::top(&[1.0, wrong], 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("class 1 is"), "{error}");
+    }
 }
 
 #[test]
@@ -36,7 +45,8 @@ fn a_batch_gives_what_each_picture_gives_alone() {
     for (picture, predictions) in pictures.iter().zip(&together) {
         assert_eq!(session.classify(picture, 4).unwrap(), *predictions);
         let pixels = model.preprocessor().unwrap().apply(picture).unwrap();
-        assert_eq!(Prediction::top(&session.run(&pixels, 1).unwrap(), 4), *predictions);
+        let logits = session.run(&pixels, 1).unwrap();
+        assert_eq!(Prediction::top(&logits, 4).unwrap(), *predictions);
     }
     let distinct = together.iter().any(|predictions| predictions[0] != together[0][0]);
     assert!(distinct, "the pictures look alike to the model, so the test shows nothing");

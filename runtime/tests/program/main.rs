@@ -158,11 +158,10 @@ fn inspect_and_verify_describe_the_file() {
 #[test]
 fn usage_errors_exit_with_2() {
     let folder = Folder::new();
-    for arguments in [
-        &["bench", "model.fresnel", "--batch", "0"][..],
-        &["bench", "model.fresnel", "--iterations", "0"],
-    ] {
-        folder.fails(arguments, 2, "must be at least 1");
+    folder.fails(&["bench", "model.fresnel", "--batch", "0"], 2, "must be at least 1");
+    for iterations in ["0", "1048577", "18446744073709551615"] {
+        let arguments = ["bench", "model.fresnel", "--iterations", iterations];
+        folder.fails(&arguments, 2, "must be in 1..=1048576");
     }
     for arguments in
         [&["run", "model.fresnel"][..], &["classify"], &["bench", "--compute", "f64"], &["fly"]]

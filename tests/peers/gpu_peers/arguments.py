@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers.arguments import MODELS, REPOSITORY
+from peers.arguments import MODELS, REPOSITORY, at_least_one
 
 #: Widths of fresnel's files.
 BITS = ("1.58", "2", "3", "4", "8", "16")
@@ -54,8 +54,8 @@ def parse(arguments: list[str]) -> Arguments:
     add("--batches", type=_batches, default=(1, 8, 64, 256), metavar="SIZES")
     add("--bits", type=_choices(BITS), default=BITS, metavar="WIDTHS")
     add("--computes", type=_choices(COMPUTES), default=COMPUTES, metavar="MODES")
-    add("--rounds", type=_positive, default=5, metavar="N", help="turns of each contender [default: 5]")
-    add("--repetitions", type=_positive, default=10, metavar="R", help="timed runs of a turn [default: 10]")
+    add("--rounds", type=at_least_one, default=5, metavar="N", help="turns of each contender [default: 5]")
+    add("--repetitions", type=at_least_one, default=10, metavar="R", help="runs of a turn [default: 10]")
     add("--no-products", action="store_true", help="leave out the matrix products of fresnel and burn")
     add("--json", type=Path, metavar="FILE", help="every sample and the settings")
     add("--markdown", type=Path, metavar="FILE", help="the tables, as on standard output")
@@ -90,11 +90,4 @@ def _choices(known: tuple[str, ...]):
 
 
 def _batches(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part) for part in text.split(","))
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text}")
-    return value
+    return tuple(at_least_one(part) for part in text.split(","))

@@ -100,11 +100,12 @@ def parse(arguments: list[str]) -> Arguments:
 def _positive(parser: argparse.ArgumentParser, flag: str, letter: str, default: int, text: str) -> None:
     """Adds an option that takes a whole number of at least one."""
     parser.add_argument(
-        flag, type=_at_least_one, default=default, metavar=letter, help=f"{text} [default: {default}]"
+        flag, type=at_least_one, default=default, metavar=letter, help=f"{text} [default: {default}]"
     )
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """Reads a whole number of at least one."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text}")

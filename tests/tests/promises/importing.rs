@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const BAD_INPUT: i32 = 3;
+const IO: i32 = 4;
 
 /// Calibrates on `images`, a folder or a list.
 fn quantize(scratch: &Scratch, images: &str, extra: &[&str]) -> Finished {
@@ -88,6 +89,62 @@ fn promise_17_unusable_calibration_images_are_counted_and_left_out() {
     // A list names its files: one that can't be used is a mistake in it.
     scratch.write("photos/list.csv", "file\n0.png\ntext.jpg\n1.png\n");
     quantize(&scratch, "photos/list.csv", &[]).assert_fails(BAD_INPUT, &["text.jpg"]);
+}
+
+/// What never ends, waits for another program, or is long without taking space: refused at once wherever a file is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn promise_17_what_is_no_file_is_refused_at_once() {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    let scratch = Scratch::new();
+    let pipe = scratch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let zeros = fs::File::create(scratch.path("zeros")).expect("a file");
+    zeros.set_len(1 << 40).expect("a length");
+    let source = fixture("tiny_variants/average_pool");
+    let (good, output) = (source.to_str().expect("a path"), scratch.text("out.fresnel"));
+    // The last number is the code for a part of a checkpoint, of which only regular files are looked for.
+    for (target, said, checkpoint) in [
+        ("/dev/zero", "found a special file", IO),
+        ("pipe", "found a special file", IO),
+        (".", "found a folder", IO),
+        ("zeros", "bytes, found 1099511627776", BAD_INPUT),
+    ] {
+        let odd = scratch.path("odd.csv");
+        symlink(target, &odd).expect("a link");
+        let odd = odd.to_str().expect("a path");
+        for option in ["--recipe", "--class-names"] {
+            fresnel(&[
+                "quantize", good, "--bits", "8", "--method", "rtn", option, odd, "-o", &output,
+            ])
+            .assert_fails(BAD_INPUT, &[odd, said]);
+        }
+        fresnel(&["report", odd, "-o", &output]).assert_fails(BAD_INPUT, &[odd, said]);
+        for name in ["model.safetensors", "config.json"] {
+            let folder = format!("checkpoint-{name}");
+            fs::create_dir(scratch.path(&folder)).expect("a folder");
+            for other in ["model.safetensors", "config.json"] {
+                let from = if other == name { odd.into() } else { source.join(other) };
+                symlink(from, scratch.path(&folder).join(other)).expect("a link");
+            }
+            fresnel(&[
+                "quantize",
+                &scratch.text(&folder),
+                "--bits",
+                "8",
+                "--method",
+                "rtn",
+                "-o",
+                &output,
+            ])
+            .assert_fails(checkpoint, &[name, "expected"]);
+            fs::remove_dir_all(scratch.path(&folder)).expect("removed");
+        }
+        fs::remove_file(odd).expect("removed");
+    }
+    assert_eq!(scratch.entries(), ["pipe", "zeros"]);
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod importing;
 mod loading;
 mod model;
 mod sources;
+mod terminal;
 mod writing;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arbitrary::Unstructured;
 use fresnel_fuzz::files::{parts, tensors};
+use fresnel_quantizer::import::architecture::defaults;
 use fresnel_runtime::format::{Encoding, TensorData, encode};
-use fresnel_runtime::model::config::{Activation, Pooling, VitConfig};
+use fresnel_runtime::model::config::VitConfig;
 use fresnel_runtime::{Compute, Model, Session, SessionOptions};
 use half::f16;
 
@@ -18,28 +19,12 @@ pub(crate) fn config() -> VitConfig {
         architecture: "promises".to_owned(),
         image_size: [12, 12],
         patch_size: [4, 4],
-        in_channels: 3,
         embed_dim: 24,
         depth: 2,
-        num_heads: 3,
         mlp_hidden: 41,
-        qkv_bias: true,
-        proj_bias: true,
-        qk_norm: false,
-        class_token: true,
-        distillation_token: false,
-        register_tokens: 0,
-        position_embedding: true,
-        no_embed_class: false,
-        pre_norm: false,
         layer_scale: true,
-        final_norm: true,
-        fc_norm: false,
-        pooling: Pooling::Token,
-        pool_include_prefix: false,
-        activation: Activation::GeluErf,
-        norm_epsilon: 1e-6,
         num_classes: 5,
+        ..defaults("deit_tiny_patch16_224").expect("a known name")
     }
 }
 

@@ -192,6 +192,16 @@ fn promise_12_inputs_are_never_replaced() {
             .assert_fails(IO, &["is an input"]);
     }
     assert!([scratch.bytes("model.safetensors"), scratch.bytes("config.json")] == before);
+    // Nor by what is written beside a result.
+    scratch.pictures("photos", 2);
+    let picture = scratch.bytes("photos/1.png");
+    let list = scratch.write("photos/list.csv", "file,label\n0.png,0\n1.png,1\n");
+    for output in ["photos/1.png", "photos/list.csv", "model.fresnel"] {
+        let output = scratch.text(output);
+        fresnel(&["eval", &model, "--data", &list, "--predictions", &output, "--force"])
+            .assert_fails(IO, &["is an input"]);
+    }
+    assert!(scratch.bytes("photos/1.png") == picture);
 }
 
 #[cfg(unix)]

@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{LANES, VECTORS, neon};
+use super::{LANES, VECTORS, neon, registers};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::pack::panel;
@@ -119,7 +119,7 @@ fn int8_tile<const ROWS: usize>(
     let mut totals = [[vdupq_n_s32(0); VECTORS]; ROWS];
     if !start {
         for (totals, sums) in totals.iter_mut().zip(&*sums) {
-            *totals = neon::load_i32(sums);
+            *totals = registers::load_i32(sums);
         }
     }
     if taken != 0 {
@@ -128,8 +128,8 @@ fn int8_tile<const ROWS: usize>(
         }
     }
     for (left, right) in left.iter().zip(right) {
-        let left = neon::load_i8_rows(left);
-        let right = neon::load_i8(right);
+        let left = registers::load_i8_rows(left);
+        let right = registers::load_i8(right);
         for (totals, left) in totals.chunks_mut(4).zip(left) {
             add_row::<0>(totals, right, left);
             add_row::<1>(totals, right, left);
@@ -138,7 +138,7 @@ fn int8_tile<const ROWS: usize>(
         }
     }
     for (totals, sums) in totals.iter().zip(sums) {
-        neon::store_i32(sums, *totals);
+        registers::store_i32(sums, *totals);
     }
 }
 

@@ -8,7 +8,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{LANES, VECTORS, neon};
+use super::{LANES, VECTORS, neon, registers};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::{Isa, Width};
@@ -182,8 +182,8 @@ fn int8_tile<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [i32], s
             rows[1][index] = vuzp2q_s32(totals[0], totals[1]);
         }
         for (sums, added) in sums.iter_mut().zip(rows) {
-            let sum = if start { added } else { neon::add(neon::load_i32(sums), added) };
-            neon::store_i32(sums, sum);
+            let sum = if start { added } else { neon::add(registers::load_i32(sums), added) };
+            registers::store_i32(sums, sum);
         }
     }
 }

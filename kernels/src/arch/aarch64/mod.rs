@@ -7,6 +7,7 @@
 mod dotprod;
 mod i8mm;
 mod neon;
+mod registers;
 
 pub(crate) use dotprod::Dotprod;
 pub(crate) use i8mm::I8mm;

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use super::{Format, Record, plain};
+use crate::cli::output::one_line;
 
 /// What a table shows of a row's column.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ impl Column {
         match (self.decimals, value.as_f64()) {
             (_, None) if value.is_null() => "-".to_owned(),
             (Some(decimals), Some(number)) => format!("{:.decimals$}", number * self.scale),
-            _ => plain(value),
+            _ => one_line(plain(value)),
         }
     }
 }
@@ -54,7 +55,11 @@ pub(super) fn table(format: Format, records: &[Record], shown: &[Column]) -> Str
     });
     table.set_header(shown.iter().map(|column| column.heading));
     for record in records {
-        table.add_row(shown.iter().map(|column| column.cell(record.get(column.name))));
+        table.add_row(shown.iter().map(|column| {
+            let cell = column.cell(record.get(column.name));
+            // A bar would end the cell.
+            if format == Format::Markdown { cell.replace('|', "\\|") } else { cell }
+        }));
     }
     for (column, shown) in table.column_iter_mut().zip(&shown) {
         if records.iter().any(|record| record.get(shown.name).is_number()) {

@@ -9,7 +9,8 @@ use crate::format::manifest::{CodeWidth, CropMode, Encoding, Interpolation, Mani
 use crate::format::manifest::{Preprocessing, TensorEntry};
 use crate::format::writer::{ManifestParts, TensorData};
 use crate::format::{Container, encode_float, float};
-use crate::model::config::{Activation, Pooling, Role, VitConfig};
+use crate::model::config::tests::deit_tiny;
+use crate::model::config::{Role, VitConfig};
 
 /// A model of one block whose rows end within a byte at every width.
 pub(in crate::format) fn config() -> VitConfig {
@@ -22,23 +23,10 @@ pub(in crate::format) fn config() -> VitConfig {
         depth: 1,
         num_heads: 2,
         mlp_hidden: 7,
-        qkv_bias: true,
         proj_bias: false,
-        qk_norm: false,
-        class_token: true,
-        distillation_token: false,
-        register_tokens: 0,
-        position_embedding: true,
-        no_embed_class: false,
-        pre_norm: false,
         layer_scale: true,
-        final_norm: true,
-        fc_norm: false,
-        pooling: Pooling::Token,
-        pool_include_prefix: false,
-        activation: Activation::GeluErf,
-        norm_epsilon: 1e-6,
         num_classes: 3,
+        ..deit_tiny()
     }
 }
 

@@ -137,6 +137,26 @@ fn circles_and_dead_links_are_reported_not_followed() {
     assert_eq!(listing.unreadable.len(), 2);
 }
 
+/// A few links that make 2^31 ways.
+#[cfg(unix)]
+#[test]
+fn links_that_multiply_folders_are_an_error() {
+    use std::os::unix::fs::symlink;
+
+    let folder = folder(&["class/a.jpg"]);
+    let path = |name: String| folder.path().join(name);
+    for index in 0..31 {
+        fs::create_dir(path(format!(".{index}"))).unwrap();
+        for link in ["left", "right"] {
+            symlink(path(format!(".{}", index + 1)), path(format!(".{index}/{link}"))).unwrap();
+        }
+    }
+    fs::create_dir(path(".31".to_owned())).unwrap();
+    symlink(path(".0".to_owned()), path("class/many".to_owned())).unwrap();
+    let error = list(folder.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+}
+
 #[test]
 fn too_deep_folders_are_reported() {
     let deep = format!("class/{}a.jpg", "d/".repeat(MAX_DEPTH + 5));
@@ -171,10 +191,11 @@ fn csv_as_spreadsheets_write_it() {
 
 #[test]
 fn mistakes_in_a_csv_are_named_with_their_line() {
-    let cases: [(&[u8], &str); 12] = [
+    let cases: [(&[u8], &str); 13] = [
         (b"", "line 1: expected a header, found nothing"),
         (b"\n\n", "line 1: expected a header, found nothing"),
         (b"path,label\na.jpg,1\n", "line 1: expected a header with a column \"file\""),
+        (b"file,label,Label\na.jpg,1,2\n", "line 1: expected one column \"label\", found several"),
         (b"file;label\na.jpg;1\n", "line 1: expected a header with a column \"file\""),
         (b"file,label\na.jpg,1\nb.png\n", "line 3: expected 2 fields as in the header, found 1"),
         (b"file,label\na.jpg,1,2\n", "line 2: expected 2 fields as in the header, found 3"),

@@ -2,7 +2,8 @@
 
 use super::*;
 
-pub(super) fn deit_tiny() -> VitConfig {
+/// DeiT-Tiny, which tests change to what they need.
+pub(crate) fn deit_tiny() -> VitConfig {
     VitConfig {
         architecture: "deit_tiny_patch16_224".to_owned(),
         image_size: [224, 224],

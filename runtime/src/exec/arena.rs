@@ -1,0 +1,91 @@
+//! The buffers of a session's forward pass on the CPU, each reused by every layer:
+//!
+//! ```text
+//! x       [tokens, dim]                   residual stream
+//! y       [tokens, dim]                   embedded patches; the stream's next value
+//! narrow  [tokens, dim]                   attention output
+//! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP
+//! half    [tokens, max(3 dim, hidden)]    the same in half precision, where they are rounded further
+//! packed  [tokens, max(dim, hidden)]      left operand of the next product
+//! ```
+
+use fresnel_kernels::Activations;
+use half::f16;
+
+use super::patches::Sizes;
+use crate::error::{Error, ErrorKind};
+
+/// Largest arena that a session allocates.
+const MAX_BYTES: usize = 8 << 30;
+
+/// The buffers, sized for one pass.
+#[derive(Default)]
+pub(super) struct Arena {
+    pub(super) x: Vec<f32>,
+    pub(super) y: Vec<f32>,
+    pub(super) narrow: Vec<f32>,
+    pub(super) wide: Vec<f32>,
+    pub(super) half: Vec<f16>,
+    pub(super) packed: Activations,
+}
+
+impl Arena {
+    /// Whether a session may have buffers for `images` images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when it may not.
+    pub(super) fn check(sizes: &Sizes, images: usize) -> Result<(), Error> {
+        match lengths(sizes, images).and_then(bytes) {
+            Some(bytes) if bytes <= MAX_BYTES => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "one image of {} tokens needs more than {MAX_BYTES} bytes of activations",
+                    sizes.tokens()
+                ),
+            )),
+        }
+    }
+
+    /// Makes every buffer large enough for `images` images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when the memory cannot be had.
+    pub(super) fn reserve(&mut self, sizes: &Sizes, images: usize) -> Result<(), Error> {
+        let lengths = lengths(sizes, images).unwrap_or([usize::MAX; 4]);
+        let buffers = [&mut self.x, &mut self.y, &mut self.narrow, &mut self.wide];
+        for (buffer, length) in buffers.into_iter().zip(lengths) {
+            grow(buffer, length, 0.0)?;
+        }
+        grow(&mut self.half, lengths[3], f16::ZERO)
+    }
+}
+
+/// Makes a buffer at least `length` numbers long.
+fn grow<T: Copy>(buffer: &mut Vec<T>, length: usize, zero: T) -> Result<(), Error> {
+    let missing = length.saturating_sub(buffer.len());
+    buffer.try_reserve_exact(missing).map_err(|error| {
+        let text = format!("cannot allocate {length} numbers for activations");
+        Error::new(ErrorKind::Limit, text).with_source(error)
+    })?;
+    buffer.resize(buffer.len() + missing, zero);
+    Ok(())
+}
+
+/// Lengths of `x`, `y`, `narrow`, and of `wide` and `half` each, for `images` images; `None` on overflow.
+fn lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
+    let rows = sizes.tokens().checked_mul(images)?;
+    let stream = rows.checked_mul(sizes.dim)?;
+    let hidden = rows.checked_mul(sizes.hidden)?;
+    let wide = stream.checked_mul(3)?.max(hidden);
+    // The second classifier of a distilled model writes its logits to `y`.
+    let logits = images.checked_mul(sizes.outputs)?;
+    Some([stream, stream.max(logits), stream, wide])
+}
+
+/// Bytes of buffers of these lengths; `None` on overflow.
+fn bytes(lengths: [usize; 4]) -> Option<usize> {
+    let half = lengths[3].checked_mul(size_of::<f16>())?;
+    let single = lengths.into_iter().try_fold(0usize, usize::checked_add)?;
+    single.checked_mul(size_of::<f32>())?.checked_add(half)
+}
