@@ -114,6 +114,7 @@ pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
 pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators, matmul_to_half};
 pub use matrix::{Matrix, MatrixBuilder};
+pub use memory::AlignedVec;
 pub use peak::Peak;
 pub use rows::{Patches, Rows};
 pub use threads::Pool;

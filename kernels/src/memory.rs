@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::TryReserveError;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -56,9 +58,54 @@ impl Lines {
     }
 }
 
+/// Numbers that start at a cache line: inputs and outputs of operations, whose widest loads and stores then stay within one.
+/// A part of [`Vec`]; it derefs to a slice.
+#[derive(Debug)]
+pub struct AlignedVec<T> {
+    lines: Lines,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T> Default for AlignedVec<T> {
+    fn default() -> Self {
+        Self { lines: Lines::default(), len: 0, of: PhantomData }
+    }
+}
+
+impl<T: Pod> AlignedVec<T> {
+    /// Makes it at least `len` long; what is added is zero.
+    ///
+    /// # Errors
+    /// When the system does not have the memory; nothing has changed then.
+    pub fn grow(&mut self, len: usize) -> Result<(), TryReserveError> {
+        if len > self.len {
+            let missing = lines_of::<T>(len).saturating_sub(self.lines.0.len());
+            self.lines.0.try_reserve_exact(missing)?;
+            self.lines.grow::<T>(len);
+            self.len = len;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Pod> Deref for AlignedVec<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.lines.of()[..self.len]
+    }
+}
+
+impl<T: Pod> DerefMut for AlignedVec<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.lines.of_mut()[..self.len]
+    }
+}
+
 /// Lines that `count` elements of `T` take.
 fn lines_of<T: Pod>(count: usize) -> usize {
-    (count * size_of::<T>()).div_ceil(size_of::<Line>())
+    count.saturating_mul(size_of::<T>()).div_ceil(size_of::<Line>())
 }
 
 /// What a buffer is for; a thread keeps one of each.
@@ -129,5 +176,26 @@ impl Drop for Buffer {
         let lines = std::mem::take(&mut self.lines);
         // Fails only while the thread ends, when the memory may simply be freed.
         let _ = KEPT.try_with(|kept| kept[self.slot as usize].set(lines));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AlignedVec, Line};
+
+    #[test]
+    fn grows_by_zeros_aligned_to_lines() {
+        let mut values = AlignedVec::<u16>::default();
+        assert!(values.is_empty());
+        for len in [1, 33, 5, 1000] {
+            let before = values.len();
+            values.grow(len).unwrap();
+            assert_eq!(values.len(), len.max(before));
+            assert_eq!(values.as_ptr().addr() % align_of::<Line>(), 0);
+            assert!(values[before..].iter().all(|&value| value == 0));
+            values.fill(7);
+        }
+        assert!(values.grow(usize::MAX).is_err());
+        assert_eq!((values.len(), values[999]), (1000, 7));
     }
 }

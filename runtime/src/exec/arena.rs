@@ -1,4 +1,5 @@
-//! The buffers of a session's forward pass on the CPU, each reused by every layer:
+//! The buffers of a session's forward pass on the CPU, each reused by every layer and aligned to cache lines, which the stores
+//! of a product would otherwise straddle:
 //!
 //! ```text
 //! x       [tokens, dim]                   residual stream
@@ -9,7 +10,7 @@
 //! packed  [tokens, max(dim, hidden)]      left operand of the next product
 //! ```
 
-use fresnel_kernels::Activations;
+use fresnel_kernels::{Activations, AlignedVec};
 use half::f16;
 
 use super::patches::Sizes;
@@ -21,11 +22,11 @@ const MAX_BYTES: usize = 8 << 30;
 /// The buffers, sized for one pass.
 #[derive(Default)]
 pub(super) struct Arena {
-    pub(super) x: Vec<f32>,
-    pub(super) y: Vec<f32>,
-    pub(super) narrow: Vec<f32>,
-    pub(super) wide: Vec<f32>,
-    pub(super) half: Vec<f16>,
+    pub(super) x: AlignedVec<f32>,
+    pub(super) y: AlignedVec<f32>,
+    pub(super) narrow: AlignedVec<f32>,
+    pub(super) wide: AlignedVec<f32>,
+    pub(super) half: AlignedVec<f16>,
     pub(super) packed: Activations,
 }
 
@@ -55,21 +56,18 @@ impl Arena {
         let lengths = lengths(sizes, images).unwrap_or([usize::MAX; 4]);
         let buffers = [&mut self.x, &mut self.y, &mut self.narrow, &mut self.wide];
         for (buffer, length) in buffers.into_iter().zip(lengths) {
-            grow(buffer, length, 0.0)?;
+            grow(buffer, length)?;
         }
-        grow(&mut self.half, lengths[3], f16::ZERO)
+        grow(&mut self.half, lengths[3])
     }
 }
 
 /// Makes a buffer at least `length` numbers long.
-fn grow<T: Copy>(buffer: &mut Vec<T>, length: usize, zero: T) -> Result<(), Error> {
-    let missing = length.saturating_sub(buffer.len());
-    buffer.try_reserve_exact(missing).map_err(|error| {
+fn grow<T: bytemuck::Pod>(buffer: &mut AlignedVec<T>, length: usize) -> Result<(), Error> {
+    buffer.grow(length).map_err(|error| {
         let text = format!("cannot allocate {length} numbers for activations");
         Error::new(ErrorKind::Limit, text).with_source(error)
-    })?;
-    buffer.resize(buffer.len() + missing, zero);
-    Ok(())
+    })
 }
 
 /// Lengths of `x`, `y`, `narrow`, and of `wide` and `half` each, for `images` images; `None` on overflow.

@@ -117,7 +117,7 @@ impl Executor {
     /// Fills the tokens of the arena with values of a usual size: the input of a timing.
     pub(super) fn fill_stream(&mut self) {
         let mut state = 1u32;
-        for value in &mut self.arena.x {
+        for value in self.arena.x.iter_mut() {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
         }
