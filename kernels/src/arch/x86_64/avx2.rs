@@ -263,11 +263,13 @@ fn int8_tile<const ROWS: usize, const PLANES: usize>(
         sums.fill([0; LANES]);
     }
     for (left, right) in left.chunks(steps).zip(right.chunks(steps)) {
+        // Of one length for the compiler too, which otherwise works it out anew at every step.
+        let right = &right[..left.len()];
         for plane in 0..PLANES {
             let weight = _mm256_set1_epi16(if plane == 0 { 1 } else { 16 });
             let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
-            for (left, right) in left.iter().zip(right) {
-                let right = load_u32(&right[plane]);
+            for step in 0..left.len() {
+                let (left, right) = (&left[step], load_u32(&right[step][plane]));
                 for (totals, &left) in totals.iter_mut().zip(left) {
                     let left = _mm256_set1_epi32(left as i32);
                     totals[0] = _mm256_add_epi16(totals[0], _mm256_maddubs_epi16(right[0], left));
