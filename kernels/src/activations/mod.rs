@@ -9,7 +9,7 @@ mod tests;
 
 use half::bf16;
 
-pub(crate) use quantize::LEAST_SCALE;
+pub(crate) use quantize::{LEAST_SCALE, round_codes};
 
 use crate::arch::{Simd, Token, Vectorized, dispatch};
 use crate::memory::{Buffer, Lines, Slot};
@@ -206,7 +206,7 @@ impl Pack<'_> {
         let packed: &mut [f32] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
             let row = self.rows.row(simd, self.first + index, buffer);
-            grid.sum = sum(row);
+            grid.sum = sum(simd, row);
             transpose_row(row, count, index, packed);
         }
     }
@@ -243,7 +243,7 @@ impl Pack<'_> {
         let packed: &mut [i8] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
             let row = self.rows.row(simd, self.first + index, buffer);
-            *grid = quantize::quantize(row, &mut codes[..columns]);
+            *grid = quantize::quantize(simd, row, &mut codes[..columns]);
             spread(codes, count, index, S::INT8_STEP, packed);
         }
     }

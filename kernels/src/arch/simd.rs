@@ -5,9 +5,10 @@
 use half::f16;
 
 use super::{ChannelTerms, LeftBlock, RowTerms, dequantize};
+use crate::activations::round_codes;
 use crate::matmul::for_lanes;
 use crate::ops::exponentials::{self, ScoreRow};
-use crate::ops::{math, rounding};
+use crate::ops::{self, Extremes, SUM_LANES, math, rounding};
 use crate::{Isa, Width};
 
 /// Generic code to be compiled for each instruction set.
@@ -119,6 +120,30 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         for (out, &value) in out.iter_mut().zip(values) {
             *out = value.to_f32();
         }
+    }
+
+    /// [`sum_lanes`](ops::sum_lanes).
+    #[inline(always)]
+    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
+        ops::sum_lanes(chunks)
+    }
+
+    /// [`square_lanes`](ops::square_lanes).
+    #[inline(always)]
+    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
+        ops::square_lanes(chunks, middle)
+    }
+
+    /// [`extremes`](ops::extremes).
+    #[inline(always)]
+    fn extremes(self, row: &[f32]) -> Extremes {
+        ops::extremes(row)
+    }
+
+    /// [`round_codes`].
+    #[inline(always)]
+    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
+        round_codes(values, inverse, zero, codes)
     }
 
     /// [`round_products`](rounding::round_products).

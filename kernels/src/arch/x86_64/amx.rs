@@ -24,6 +24,7 @@ use super::tile_registers::{self, Half, Int8, ROWS, STEP, multiply};
 use crate::arch::witness::ran;
 use crate::arch::{Between, ChannelTerms, LeftBlock, RowTerms, Simd, Vectorized};
 use crate::ops::exponentials::ScoreRow;
+use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -154,6 +155,26 @@ impl Simd for Amx {
     #[inline(always)]
     fn widen(self, values: &[f16], out: &mut [f32]) {
         self.0.widen(values, out);
+    }
+
+    #[inline(always)]
+    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
+        self.0.sum_lanes(chunks)
+    }
+
+    #[inline(always)]
+    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
+        self.0.square_lanes(chunks, middle)
+    }
+
+    #[inline(always)]
+    fn extremes(self, row: &[f32]) -> Extremes {
+        self.0.extremes(row)
+    }
+
+    #[inline(always)]
+    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
+        self.0.round_codes(values, inverse, zero, codes)
     }
 
     #[inline(always)]

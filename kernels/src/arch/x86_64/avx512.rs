@@ -9,10 +9,12 @@ use half::f16;
 
 use super::exponentials::exponentials_512;
 use super::rounding::{round_products_512, round_to_grid_512};
+use super::rows::{extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
 use crate::arch::witness::ran;
 use crate::arch::{ChannelTerms, RowTerms, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
 use crate::ops::math::{GELU_COARSE, GELU_COARSE_LIMIT, gelu_erf_coarse};
+use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -88,6 +90,30 @@ impl Simd for Avx512Vnni {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { sum_lanes_512(chunks) }
+    }
+
+    #[inline(always)]
+    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { square_lanes_512(chunks, middle) }
+    }
+
+    #[inline(always)]
+    fn extremes(self, row: &[f32]) -> Extremes {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { extremes_512(row) }
+    }
+
+    #[inline(always)]
+    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f, bw and vnni.
+        unsafe { round_codes_512(values, inverse, zero, codes) }
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ mod avx512;
 mod avx_vnni;
 mod exponentials;
 mod rounding;
+mod rows;
 mod tile_block;
 mod tile_registers;
 
