@@ -223,6 +223,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// [`Simd::int8_tiles`] of 8-bit codes for several panels, whose sums are as far apart as the block has of a panel: sums
+    /// are overwritten.
+    #[inline(always)]
+    fn int8_panels(self, left: LeftBlock<'_, u32>, panels: &[u32], sums: &mut [i32]) {
+        let panel = left.per_row * Self::int8_words(Width::Eight) * Self::LANES;
+        let stride = left.packed.len() / left.per_row * Self::LANES;
+        for (right, sums) in panels.chunks_exact(panel).zip(sums.chunks_exact_mut(stride)) {
+            self.int8_tiles(Width::Eight, left, right, sums, true);
+        }
+    }
+
     /// [`Simd::int8_tiles`] with other work between the products, where that takes no time of its own.
     #[inline(always)]
     fn int8_tiles_between(
@@ -232,9 +243,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         right: &[u32],
         sums: &mut [i32],
         start: bool,
-        _: &mut impl Between<i32>,
+        between: &mut impl Between<i32>,
     ) {
-        self.int8_tiles(width, left, right, sums, start);
+        /// Bytes of the left operand between two steps.
+        const STEP: usize = 2048;
+        for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * Self::LANES)) {
+            self.int8_tile(sums.len() / Self::LANES, width, left, right, sums, start);
+            for _ in 0..size_of_val(left).div_ceil(STEP) {
+                // No rows are finished here: these products leave no unit idle, and the code is there once already.
+                between.step(self, &[], 1);
+            }
+        }
     }
 
     /// `sums[r][n] (+)= sum_k left[r][k] * right[k][n]` for every row tile of a block of bfloat16 pairs.

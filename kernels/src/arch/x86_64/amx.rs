@@ -13,12 +13,13 @@
 //! thread; nothing else in the process uses them.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _xgetbv};
+use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
 use half::f16;
 
 use super::avx512::Avx512Vnni;
+use super::fetch::fetch;
 use super::tile_block::multiply_block;
 use super::tile_registers::{self, Half, Int8, ROWS, STEP, multiply};
 use crate::arch::witness::ran;
@@ -110,10 +111,7 @@ impl Simd for Amx {
 
     #[inline(always)]
     fn fetch(self, words: &[u32]) {
-        for line in words.chunks(STEP) {
-            // SAFETY: a hint, which reads nothing, at an address inside a slice.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-        }
+        fetch(words);
     }
 
     fn begin_tiles(self) {

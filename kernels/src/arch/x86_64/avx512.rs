@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::exponentials::exponentials_512;
+use super::fetch::fetch;
 use super::rounding::{round_products_512, round_to_grid_512};
 use super::rows::{extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
 use crate::arch::witness::ran;
@@ -45,6 +46,11 @@ impl Simd for Avx512Vnni {
     const F32_ROWS: usize = 12;
     const INT8_ROWS: usize = 12;
     const ACTIVATED_ROWS: usize = 1;
+
+    #[inline(always)]
+    fn fetch(self, words: &[u32]) {
+        fetch(words);
+    }
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]

@@ -6,6 +6,8 @@ use half::f16;
 
 use super::avx2::{Avx2, expand_f32, f32_rows, load_i32, load_u32, narrow, store_i32, widen};
 use super::exponentials::exponentials_256;
+use super::fetch::fetch;
+use super::gelu::gelu_coarse_256;
 use super::rounding::{round_products_256, round_to_grid_256};
 use super::rows::{extremes_256, round_codes_256, square_lanes_256, sum_lanes_256};
 use crate::arch::witness::ran;
@@ -34,6 +36,11 @@ impl Simd for AvxVnni {
     const F32_ROWS: usize = 6;
     const INT8_ROWS: usize = 6;
 
+    #[inline(always)]
+    fn fetch(self, words: &[u32]) {
+        fetch(words);
+    }
+
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
         fn run<T: Vectorized>(simd: AvxVnni, task: T) -> T::Output {
@@ -42,6 +49,12 @@ impl Simd for AvxVnni {
         }
         // SAFETY: the token `self` exists only where `detect` found avx2, fma, f16c and avxvnni.
         unsafe { run(self, task) }
+    }
+
+    #[inline(always)]
+    fn gelu_coarse(self, values: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
+        unsafe { gelu_coarse_256::<Self>(values) }
     }
 
     #[inline(always)]
