@@ -134,6 +134,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         ops::square_lanes(chunks, middle)
     }
 
+    /// [`add_lanes`](ops::add_lanes).
+    #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        ops::add_lanes(lanes)
+    }
+
     /// [`extremes`](ops::extremes).
     #[inline(always)]
     fn extremes(self, row: &[f32]) -> Extremes {
@@ -250,7 +256,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * Self::LANES)) {
             self.int8_tile(sums.len() / Self::LANES, width, left, right, sums, start);
             for _ in 0..size_of_val(left).div_ceil(STEP) {
-                // No rows are finished here: these products leave no unit idle, and the code is there once already.
+                // Fetches only: finishing rows here takes as long as it does later, and would be compiled twice.
                 between.step(self, &[], 1);
             }
         }

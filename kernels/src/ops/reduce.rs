@@ -10,21 +10,21 @@ pub(crate) const SUM_LANES: usize = 32;
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, values: &[f32]) -> f32 {
     let (chunks, rest) = values.as_chunks();
-    add_rest(simd.sum_lanes(chunks), rest, |value| value)
+    add_rest(simd, simd.sum_lanes(chunks), rest, |value| value)
 }
 
 /// The sum of the squared distances from `middle`.
 #[inline(always)]
 pub(crate) fn sum_squares<S: Simd>(simd: S, values: &[f32], middle: f32) -> f32 {
     let (chunks, rest) = values.as_chunks();
-    add_rest(simd.square_lanes(chunks, middle), rest, |value| square(value, middle))
+    add_rest(simd, simd.square_lanes(chunks, middle), rest, |value| square(value, middle))
 }
 
 /// The sum of a function of the elements.
 #[inline(always)]
-pub(crate) fn sum_map<T: Copy>(values: &[T], map: impl Fn(T) -> f32) -> f32 {
+pub(crate) fn sum_map<S: Simd, T: Copy>(simd: S, values: &[T], map: impl Fn(T) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks();
-    add_rest(map_lanes(chunks, &map), rest, map)
+    add_rest(simd, map_lanes(chunks, &map), rest, map)
 }
 
 /// What the chunks add up to in each lane.
@@ -57,11 +57,16 @@ fn map_lanes<T: Copy>(chunks: &[[T; SUM_LANES]], map: impl Fn(T) -> f32) -> [f32
 
 /// The sum of the lanes, once a function of the elements that are left is added to them.
 #[inline(always)]
-fn add_rest<T: Copy>(mut lanes: [f32; SUM_LANES], rest: &[T], map: impl Fn(T) -> f32) -> f32 {
+fn add_rest<S: Simd, T: Copy>(
+    simd: S,
+    mut lanes: [f32; SUM_LANES],
+    rest: &[T],
+    map: impl Fn(T) -> f32,
+) -> f32 {
     for (lane, &value) in lanes.iter_mut().zip(rest) {
         *lane += map(value);
     }
-    add_lanes(lanes)
+    simd.add_lanes(&lanes)
 }
 
 /// Smallest and largest of zero and the elements of a row.
@@ -115,7 +120,7 @@ pub(crate) fn from_ordered(ordered: i32) -> f32 {
 
 /// Adds the lanes up by halves.
 #[inline(always)]
-fn add_lanes(lanes: [f32; SUM_LANES]) -> f32 {
+pub(crate) fn add_lanes(lanes: &[f32; SUM_LANES]) -> f32 {
     /// Arrays of their own length, which stay in registers.
     #[inline(always)]
     fn halve<const HALF: usize>(lanes: &[f32]) -> [f32; HALF] {
@@ -126,7 +131,7 @@ fn add_lanes(lanes: [f32; SUM_LANES]) -> f32 {
         }
         out
     }
-    let lanes: [f32; 16] = halve(&lanes);
+    let lanes: [f32; 16] = halve(lanes);
     let lanes: [f32; 8] = halve(&lanes);
     let lanes: [f32; 4] = halve(&lanes);
     let [low, high]: [f32; 2] = halve(&lanes);

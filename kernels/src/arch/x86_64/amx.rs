@@ -166,6 +166,11 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        self.0.add_lanes(lanes)
+    }
+
+    #[inline(always)]
     fn extremes(self, row: &[f32]) -> Extremes {
         self.0.extremes(row)
     }

@@ -10,7 +10,7 @@ use half::f16;
 use super::exponentials::exponentials_512;
 use super::fetch::fetch;
 use super::rounding::{round_products_512, round_to_grid_512};
-use super::rows::{extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
+use super::rows::{add_lanes_512, extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
 use crate::arch::witness::ran;
 use crate::arch::{ChannelTerms, RowTerms, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
@@ -108,6 +108,12 @@ impl Simd for Avx512Vnni {
     fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
         // SAFETY: the token `self` exists only where `detect` found avx512f.
         unsafe { square_lanes_512(chunks, middle) }
+    }
+
+    #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { add_lanes_512(lanes) }
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use super::exponentials::exponentials_256;
 use super::fetch::fetch;
 use super::gelu::gelu_coarse_256;
 use super::rounding::{round_products_256, round_to_grid_256};
-use super::rows::{extremes_256, round_codes_256, square_lanes_256, sum_lanes_256};
+use super::rows::{add_lanes_256, extremes_256, round_codes_256, square_lanes_256, sum_lanes_256};
 use crate::arch::witness::ran;
 use crate::arch::{Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
@@ -79,6 +79,12 @@ impl Simd for AvxVnni {
     fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
         // SAFETY: the token `self` exists only where `detect` found avx2.
         unsafe { square_lanes_256(chunks, middle) }
+    }
+
+    #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { add_lanes_256(lanes) }
     }
 
     #[inline(always)]

@@ -35,6 +35,16 @@ pub(super) fn square_lanes_512(chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32
     store_512(sums)
 }
 
+/// [`add_lanes`](crate::ops::add_lanes).
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn add_lanes_512(lanes: &[f32; SUM_LANES]) -> f32 {
+    let halves = lanes.as_chunks().0;
+    let lanes = _mm512_castps_pd(_mm512_add_ps(load_512(&halves[0]), load_512(&halves[1])));
+    let halves = [_mm512_castpd512_pd256(lanes), _mm512_extractf64x4_pd::<1>(lanes)];
+    add_eight(_mm256_add_ps(_mm256_castpd_ps(halves[0]), _mm256_castpd_ps(halves[1])))
+}
+
 /// [`extremes`](crate::ops::extremes).
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -174,6 +184,25 @@ pub(super) fn square_lanes_256(chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32
         }
     }
     store_256(sums)
+}
+
+/// [`add_lanes`](crate::ops::add_lanes).
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_lanes_256(lanes: &[f32; SUM_LANES]) -> f32 {
+    let quarters = lanes.as_chunks().0;
+    let low = _mm256_add_ps(load_256(&quarters[0]), load_256(&quarters[2]));
+    let high = _mm256_add_ps(load_256(&quarters[1]), load_256(&quarters[3]));
+    add_eight(_mm256_add_ps(low, high))
+}
+
+/// Adds lanes up by halves.
+#[inline]
+#[target_feature(enable = "avx")]
+fn add_eight(lanes: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// [`extremes`](crate::ops::extremes).
