@@ -229,8 +229,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// [`Simd::int8_tiles`] of 8-bit codes for several panels, whose sums are as far apart as the block has of a panel: sums
-    /// are overwritten.
+    /// [`Simd::int8_tiles`] of 8-bit codes for panels that lie one after another, over the whole inner dimension: overwrites
+    /// `sums`, `[panel][row][LANES]`.
     #[inline(always)]
     fn int8_panels(self, left: LeftBlock<'_, u32>, panels: &[u32], sums: &mut [i32]) {
         let panel = left.per_row * Self::int8_words(Width::Eight) * Self::LANES;
