@@ -1,7 +1,7 @@
 //! The operations of a Vision Transformer between its matmuls: layer normalisation, softmax, GELU and attention.
 //!
 //! Each is written once and compiled for every instruction set, save for inner loops that the compiler makes badly, which
-//! [`Simd`](crate::arch::Simd) has with intrinsics too; attention multiplies with the micro-kernels of the matmuls. They use the instruction set of the [`Pool`](crate::Pool), and their results do not depend
+//! `arch` has with intrinsics too; attention multiplies with the micro-kernels of the matmuls. They use the instruction set of the [`Pool`](crate::Pool), and their results do not depend
 //! on its number of threads.
 
 mod attention;

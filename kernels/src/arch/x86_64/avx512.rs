@@ -9,12 +9,12 @@ use half::f16;
 
 use super::exponentials::exponentials_512;
 use super::fetch::fetch;
+use super::gelu::gelu_coarse_512;
 use super::rounding::{round_products_512, round_to_grid_512};
 use super::rows::{add_lanes_512, extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
 use crate::arch::witness::ran;
 use crate::arch::{ChannelTerms, RowTerms, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
-use crate::ops::math::{GELU_COARSE, GELU_COARSE_LIMIT, gelu_erf_coarse};
 use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
 use crate::{Isa, Width};
@@ -77,7 +77,7 @@ impl Simd for Avx512Vnni {
     #[inline(always)]
     fn gelu_coarse(self, values: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512 f and dq.
-        unsafe { gelu_coarse(values) }
+        unsafe { gelu_coarse_512::<Self>(values) }
     }
 
     #[inline(always)]
@@ -204,36 +204,6 @@ fn dequantize<const LANES: usize>(
             let y = _mm512_fmadd_ps(y, row_scale, bias);
             _mm512_storeu_ps(values.as_mut_ptr().add(lane), y);
         }
-    }
-}
-
-/// [`math::gelu_erf_coarse`](crate::ops::math::gelu_erf_coarse), the two comparisons of a clamp in one instruction. That makes
-/// a number of NaN, but the last product makes it NaN again.
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq")]
-fn gelu_coarse(values: &mut [f32]) {
-    /// The smaller magnitude, with the sign of the first.
-    const CLAMP: i32 = 0b0010;
-    let half = _mm512_set1_ps(0.5);
-    let (chunks, rest) = values.as_chunks_mut::<16>();
-    for values in chunks {
-        // SAFETY: `values` has 16 elements; the accesses need no alignment.
-        unsafe {
-            let x = _mm512_loadu_ps(values.as_ptr());
-            let clamped = _mm512_range_ps::<CLAMP>(x, _mm512_set1_ps(GELU_COARSE_LIMIT));
-            let square = _mm512_mul_ps(clamped, clamped);
-            let [rest @ .., last] = GELU_COARSE;
-            let mut p = _mm512_set1_ps(last);
-            for coefficient in rest.into_iter().rev() {
-                p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(coefficient));
-            }
-            let h = _mm512_range_ps::<CLAMP>(_mm512_mul_ps(clamped, p), half);
-            let y = _mm512_fmadd_ps(x, h, _mm512_mul_ps(half, x));
-            _mm512_storeu_ps(values.as_mut_ptr(), y);
-        }
-    }
-    for value in rest {
-        *value = gelu_erf_coarse::<Avx512Vnni>(*value);
     }
 }
 
