@@ -50,7 +50,7 @@
 //! | `amx` | 12 x 32 | 32 x 32 | `tdpbsud`; bfloat16 with `tdpbf16ps` |
 //! | `avx512vnni` | 12 x 32 | 12 x 32 | `vpdpbusd`, 512 bits |
 //! | `avxvnni` | 6 x 16 | 6 x 16 | `vpdpbusd`, 256 bits |
-//! | `avx2` | 6 x 16 | 6 x 16 | `vpmaddubsw` gathered in 16 bits; codes of 8 bit in two halves |
+//! | `avx2` | 6 x 16 | 6 x 16 | `vpmaddubsw` gathered in 16 bits; `vpmaddwd` for codes of 8 bit |
 //! | `i8mm` | 6 x 16 | 6 x 16 | `usmmla` |
 //! | `dotprod` | 6 x 16 | 6 x 16 | `sdot` by element |
 //! | `neon` | 6 x 16 | 4 x 16 | `smlal` gathered in 16 bits; differences of two products at 8 bit |

@@ -130,7 +130,7 @@ impl Rows<'_> {
             }
             Rows::Normalized { x, gamma, beta, eps } => {
                 let columns = gamma.len();
-                normalize_row(&x[index * columns..][..columns], gamma, beta, *eps, buffer);
+                normalize_row(simd, &x[index * columns..][..columns], gamma, beta, *eps, buffer);
                 buffer
             }
             Rows::Patches(patches) => {

@@ -9,7 +9,7 @@ mod tests;
 
 use half::bf16;
 
-pub(crate) use quantize::LEAST_SCALE;
+pub(crate) use quantize::{LEAST_SCALE, round_codes};
 
 use crate::arch::tiles::for_each_chunk_pair;
 use crate::arch::{Simd, Token, Vectorized, dispatch};
@@ -208,7 +208,7 @@ impl Pack<'_> {
         let packed: &mut [f32] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
             let row = self.rows.row(simd, self.first + index, buffer);
-            grid.sum = sum(row);
+            grid.sum = sum(simd, row);
             transpose_row(row, count, index, packed);
         }
     }
@@ -228,7 +228,7 @@ impl Pack<'_> {
             for (rounded, &value) in rounded.iter_mut().zip(row) {
                 *rounded = round_to_bf16(value);
             }
-            grid.sum = sum_map(rounded, |bits| bf16::from_bits(bits).to_f32());
+            grid.sum = sum_map(simd, rounded, |bits| bf16::from_bits(bits).to_f32());
             spread(rounded, count, index, HALF_STEP, packed);
         }
     }
@@ -239,13 +239,26 @@ impl Pack<'_> {
         let (count, columns) = (self.packed.len() / self.per_row, self.rows.columns());
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
+        let padded = columns.next_multiple_of(S::INT8_STEP);
         let mut codes = Buffer::take(Slot::RowCodes);
-        let codes = codes.get::<i8>(columns.next_multiple_of(S::INT8_STEP));
+        if S::INT8_STEP == 4 && count == INTERLEAVED {
+            let codes = codes.get::<i8>(count * padded);
+            for (index, (grid, codes)) in
+                self.grids.iter_mut().zip(codes.chunks_exact_mut(padded)).enumerate()
+            {
+                let row = self.rows.row(simd, self.first + index, buffer);
+                *grid = quantize::quantize(simd, row, &mut codes[..columns]);
+                codes[columns..].fill(0);
+            }
+            interleave(bytemuck::cast_slice(codes), self.packed);
+            return;
+        }
+        let codes = codes.get::<i8>(padded);
         codes[columns..].fill(0);
         let packed: &mut [i8] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
             let row = self.rows.row(simd, self.first + index, buffer);
-            *grid = quantize::quantize(row, &mut codes[..columns]);
+            *grid = quantize::quantize(simd, row, &mut codes[..columns]);
             spread(codes, count, index, S::INT8_STEP, packed);
         }
     }
@@ -257,6 +270,23 @@ fn round_to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     (if value.is_nan() { bits >> 16 | 0x40 } else { rounded }) as u16
+}
+
+/// Rows of the tiles of 256-bit registers.
+const INTERLEAVED: usize = 6;
+
+/// [`spread`] of a whole tile whose rows lie together, word by word.
+#[inline(always)]
+fn interleave(rows: &[u32], tile: &mut [u32]) {
+    let words = rows.len() / INTERLEAVED;
+    let mut rows = rows.chunks_exact(words);
+    let rows: [&[u32]; INTERLEAVED] = std::array::from_fn(|_| rows.next().unwrap_or_default());
+    let (tile, _) = tile.as_chunks_mut::<INTERLEAVED>();
+    for (word, tile) in tile.iter_mut().enumerate().take(words) {
+        for row in 0..INTERLEAVED {
+            tile[row] = rows[row][word];
+        }
+    }
 }
 
 /// Copies a row to its place in a tile of `rows` rows: `[row.len() / step][rows][step]`.

@@ -5,9 +5,10 @@
 use half::f16;
 
 use super::{ChannelTerms, LeftBlock, RowTerms, dequantize};
+use crate::activations::round_codes;
 use crate::matmul::for_lanes;
 use crate::ops::exponentials::{self, ScoreRow};
-use crate::ops::{math, rounding};
+use crate::ops::{self, Extremes, SUM_LANES, math, rounding};
 use crate::{Isa, Width};
 
 /// Generic code to be compiled for each instruction set.
@@ -121,6 +122,36 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// [`sum_lanes`](ops::sum_lanes).
+    #[inline(always)]
+    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
+        ops::sum_lanes(chunks)
+    }
+
+    /// [`square_lanes`](ops::square_lanes).
+    #[inline(always)]
+    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
+        ops::square_lanes(chunks, middle)
+    }
+
+    /// [`add_lanes`](ops::add_lanes).
+    #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        ops::add_lanes(lanes)
+    }
+
+    /// [`extremes`](ops::extremes).
+    #[inline(always)]
+    fn extremes(self, row: &[f32]) -> Extremes {
+        ops::extremes(row)
+    }
+
+    /// [`round_codes`].
+    #[inline(always)]
+    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
+        round_codes(values, inverse, zero, codes)
+    }
+
     /// [`round_products`](rounding::round_products).
     #[inline(always)]
     fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
@@ -198,6 +229,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// [`Simd::int8_tiles`] of 8-bit codes for panels that lie one after another, over the whole inner dimension: overwrites
+    /// `sums`, `[panel][row][LANES]`.
+    #[inline(always)]
+    fn int8_panels(self, left: LeftBlock<'_, u32>, panels: &[u32], sums: &mut [i32]) {
+        let panel = left.per_row * Self::int8_words(Width::Eight) * Self::LANES;
+        let stride = left.packed.len() / left.per_row * Self::LANES;
+        for (right, sums) in panels.chunks_exact(panel).zip(sums.chunks_exact_mut(stride)) {
+            self.int8_tiles(Width::Eight, left, right, sums, true);
+        }
+    }
+
     /// [`Simd::int8_tiles`] with other work between the products, where that takes no time of its own.
     #[inline(always)]
     fn int8_tiles_between(
@@ -207,9 +249,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         right: &[u32],
         sums: &mut [i32],
         start: bool,
-        _: &mut impl Between<i32>,
+        between: &mut impl Between<i32>,
     ) {
-        self.int8_tiles(width, left, right, sums, start);
+        /// Bytes of the left operand between two steps.
+        const STEP: usize = 2048;
+        for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * Self::LANES)) {
+            self.int8_tile(sums.len() / Self::LANES, width, left, right, sums, start);
+            for _ in 0..size_of_val(left).div_ceil(STEP) {
+                // Fetches only: finishing rows here takes as long as it does later, and would be compiled twice.
+                between.step(self, &[], 1);
+            }
+        }
     }
 
     /// `sums[r][n] (+)= sum_k left[r][k] * right[k][n]` for every row tile of a block of bfloat16 pairs.

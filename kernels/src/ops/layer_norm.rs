@@ -1,6 +1,6 @@
 //! Layer normalisation.
 
-use super::{sum, sum_map};
+use super::{sum, sum_squares};
 use crate::Pool;
 use crate::arch::tiles::for_each_chunk;
 use crate::arch::{Simd, Vectorized, dispatch};
@@ -46,19 +46,26 @@ impl Vectorized for LayerNorm<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let dim = self.gamma.len();
         for (row, out) in self.x.chunks_exact(dim).zip(self.out.chunks_exact_mut(dim)) {
-            normalize_row(row, self.gamma, self.beta, self.eps, out);
+            normalize_row(simd, row, self.gamma, self.beta, self.eps, out);
         }
     }
 }
 
 /// [`layer_norm`] of one row.
 #[inline(always)]
-pub(crate) fn normalize_row(row: &[f32], gamma: &[f32], beta: &[f32], eps: f32, out: &mut [f32]) {
-    let mean = sum(row) / row.len() as f32;
-    let squares = sum_map(row, |value| (value - mean) * (value - mean));
+pub(crate) fn normalize_row<S: Simd>(
+    simd: S,
+    row: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    let mean = sum(simd, row) / row.len() as f32;
+    let squares = sum_squares(simd, row, mean);
     let factor = 1.0 / (squares / row.len() as f32 + eps).sqrt();
     for (((out, value), gamma), beta) in out.iter_mut().zip(row).zip(gamma).zip(beta) {
         *out = (value - mean) * factor * gamma + beta;

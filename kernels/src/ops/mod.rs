@@ -1,7 +1,7 @@
 //! The operations of a Vision Transformer between its matmuls: layer normalisation, softmax, GELU and attention.
 //!
-//! Each is written once, without intrinsics, and compiled for every instruction set; attention multiplies with the float
-//! micro-kernel of the matmuls. They use the instruction set of the [`Pool`](crate::Pool), and their results do not depend
+//! Each is written once and compiled for every instruction set, save for inner loops that the compiler makes badly, which
+//! `arch` has with intrinsics too; attention multiplies with the micro-kernels of the matmuls. They use the instruction set of the [`Pool`](crate::Pool), and their results do not depend
 //! on its number of threads.
 
 mod attention;
@@ -24,6 +24,9 @@ pub(crate) use integer_attention::{exponentials, rounding};
 pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;
 pub(crate) use math::round;
-pub(crate) use reduce::{Extremes, maximum, sum, sum_map};
+pub(crate) use reduce::{
+    Extremes, SUM_LANES, add_lanes, extremes, maximum, square_lanes, sum, sum_lanes, sum_map,
+    sum_squares,
+};
 pub use softmax::softmax_rows;
 pub(crate) use transpose::transpose_row;

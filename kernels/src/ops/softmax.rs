@@ -38,13 +38,13 @@ impl Vectorized for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         for row in self.rows.chunks_exact_mut(self.cols) {
             let largest = maximum(row);
             for value in row.iter_mut() {
                 *value = math::exp::<S>(*value - largest);
             }
-            let factor = 1.0 / sum(row);
+            let factor = 1.0 / sum(simd, row);
             for value in row.iter_mut() {
                 *value *= factor;
             }

@@ -155,10 +155,10 @@ fn expand_byte_planes<const LANES: usize>(words: &[[u32; LANES]], out: &mut [[u3
     }
 }
 
-/// Cuts 8-bit codes into their lower and upper four bits: `[depth / 4][2][LANES]` words of bytes.
+/// Widens 8-bit codes to 16 bits, the even ones of each word and then the odd ones: `[depth / 4][2][LANES]` words of two.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[inline(always)]
-pub(crate) fn expand_nibbles<const LANES: usize>(words: &[u32], out: &mut [u32]) {
+pub(crate) fn expand_pairs<const LANES: usize>(words: &[u32], out: &mut [u32]) {
     let (words, _) = words.as_chunks::<LANES>();
     let (out, _) = out.as_chunks_mut::<LANES>();
     for (word, rows) in words.iter().zip(out.chunks_exact_mut(2)) {
@@ -166,8 +166,8 @@ pub(crate) fn expand_nibbles<const LANES: usize>(words: &[u32], out: &mut [u32])
         let mut rest = *word;
         for row in rows {
             for lane in 0..LANES {
-                row[lane] = rest[lane] & 0x0f0f_0f0f;
-                rest[lane] >>= 4;
+                row[lane] = rest[lane] & 0x00ff_00ff;
+                rest[lane] >>= 8;
             }
         }
     }

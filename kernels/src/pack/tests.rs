@@ -223,9 +223,9 @@ proptest! {
         panel::expand_bytes::<LANES>(width, &words, &mut bytes);
         let mut pairs = vec![0; depth / 2 * LANES];
         panel::expand_half::<LANES>(width, &words, &mut pairs);
-        let mut nibbles = vec![0; depth / 2 * LANES];
+        let mut halves = vec![0; depth / 2 * LANES];
         if width == Width::Eight {
-            panel::expand_nibbles::<LANES>(&words, &mut nibbles);
+            panel::expand_pairs::<LANES>(&words, &mut halves);
         }
         for lane in 0..rows {
             for k in 0..cols {
@@ -237,10 +237,8 @@ proptest! {
                 let bits = pairs[k / 2 * LANES + lane] >> (16 * (k % 2)) << 16;
                 prop_assert_eq!(f32::from_bits(bits), centred - width.middle() as f32);
                 if width == Width::Eight {
-                    let nibble = |half: usize| {
-                        nibbles[(k / 4 * 2 + half) * LANES + lane] >> (8 * (k % 4)) & 0xff
-                    };
-                    prop_assert_eq!(nibble(0) + 16 * nibble(1), code);
+                    let half = halves[(k / 4 * 2 + k % 2) * LANES + lane];
+                    prop_assert_eq!(half >> (16 * (k % 4 / 2)) & 0xffff, code);
                 }
             }
         }

@@ -13,17 +13,19 @@
 //! thread; nothing else in the process uses them.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _xgetbv};
+use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
 use half::f16;
 
 use super::avx512::Avx512Vnni;
+use super::fetch::fetch;
 use super::tile_block::multiply_block;
 use super::tile_registers::{self, Half, Int8, ROWS, STEP, multiply};
 use crate::arch::witness::ran;
 use crate::arch::{Between, ChannelTerms, LeftBlock, RowTerms, Simd, Vectorized};
 use crate::ops::exponentials::ScoreRow;
+use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -109,10 +111,7 @@ impl Simd for Amx {
 
     #[inline(always)]
     fn fetch(self, words: &[u32]) {
-        for line in words.chunks(STEP) {
-            // SAFETY: a hint, which reads nothing, at an address inside a slice.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-        }
+        fetch(words);
     }
 
     fn begin_tiles(self) {
@@ -154,6 +153,31 @@ impl Simd for Amx {
     #[inline(always)]
     fn widen(self, values: &[f16], out: &mut [f32]) {
         self.0.widen(values, out);
+    }
+
+    #[inline(always)]
+    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
+        self.0.sum_lanes(chunks)
+    }
+
+    #[inline(always)]
+    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
+        self.0.square_lanes(chunks, middle)
+    }
+
+    #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        self.0.add_lanes(lanes)
+    }
+
+    #[inline(always)]
+    fn extremes(self, row: &[f32]) -> Extremes {
+        self.0.extremes(row)
+    }
+
+    #[inline(always)]
+    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
+        self.0.round_codes(values, inverse, zero, codes)
     }
 
     #[inline(always)]

@@ -1,19 +1,19 @@
 //! AVX2 with FMA: tiles of 6 rows by 16 columns, twelve accumulators of sixteen registers.
-//!
-//! The integer tile multiplies unsigned codes by signed bytes with `vpmaddubsw`, whose 16-bit sums of two products cannot
-//! saturate below 8 bit: they are gathered in 16 bits for as many steps as cannot overflow, then widened. Codes of 8 bit
-//! would saturate, so their two halves of four bits are multiplied one after the other, and the sums of the upper ones
-//! weighted by 16 as they are widened.
 
 use std::arch::x86_64::*;
 
 use half::f16;
 
+use super::avx2_integer::{int8_panels, int8_rows};
 use super::exponentials::exponentials_256;
+use super::fetch::fetch;
+use super::gelu::gelu_coarse_256;
 use super::rounding::{round_products_256, round_to_grid_256};
+use super::rows::{add_lanes_256, extremes_256, round_codes_256, square_lanes_256, sum_lanes_256};
 use crate::arch::witness::ran;
-use crate::arch::{Simd, Vectorized, with_rows};
+use crate::arch::{LeftBlock, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
+use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -21,7 +21,7 @@ use crate::{Isa, Width};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2(());
 
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 impl Avx2 {
     pub(crate) fn detect() -> Option<Avx2> {
@@ -39,6 +39,11 @@ impl Simd for Avx2 {
     const F32_ROWS: usize = 6;
     const INT8_ROWS: usize = 6;
 
+    #[inline(always)]
+    fn fetch(self, words: &[u32]) {
+        fetch(words);
+    }
+
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn run<T: Vectorized>(simd: Avx2, task: T) -> T::Output {
@@ -47,6 +52,12 @@ impl Simd for Avx2 {
         }
         // SAFETY: the token `self` exists only where `detect` found avx2, fma and f16c.
         unsafe { run(self, task) }
+    }
+
+    #[inline(always)]
+    fn gelu_coarse(self, values: &mut [f32]) {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
+        unsafe { gelu_coarse_256::<Self>(values) }
     }
 
     #[inline(always)]
@@ -59,6 +70,36 @@ impl Simd for Avx2 {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { sum_lanes_256(chunks) }
+    }
+
+    #[inline(always)]
+    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { square_lanes_256(chunks, middle) }
+    }
+
+    #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { add_lanes_256(lanes) }
+    }
+
+    #[inline(always)]
+    fn extremes(self, row: &[f32]) -> Extremes {
+        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
+        unsafe { extremes_256(row) }
+    }
+
+    #[inline(always)]
+    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
+        // SAFETY: the token `self` exists only where `detect` found avx2.
+        unsafe { round_codes_256(values, inverse, zero, codes) }
     }
 
     #[inline(always)]
@@ -100,6 +141,17 @@ impl Simd for Avx2 {
     fn f32_tile(self, rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
         // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
         unsafe { f32_rows(rows, left, right, sums, start) }
+    }
+
+    #[inline(always)]
+    fn int8_panels(self, left: LeftBlock<'_, u32>, panels: &[u32], sums: &mut [i32]) {
+        let stride = left.packed.len() / left.per_row * LANES;
+        for (index, left_tile) in left.tiles().enumerate() {
+            let sums = &mut sums[index * left.tile_rows * LANES..];
+            let rows = left_tile.len() / left.per_row;
+            // SAFETY: the token `self` exists only where `detect` found avx2.
+            unsafe { int8_panels(rows, left_tile, panels, sums, stride) }
+        }
     }
 
     fn int8_tile(
@@ -164,7 +216,7 @@ pub(super) fn expand_f32(width: Width, words: &[u32], out: &mut [f32]) {
 #[target_feature(enable = "avx2")]
 fn expand_int8(width: Width, words: &[u32], out: &mut [u32]) {
     if width == Width::Eight {
-        panel::expand_nibbles::<LANES>(words, out);
+        panel::expand_pairs::<LANES>(words, out);
     } else {
         panel::expand_bytes::<LANES>(width, words, out);
     }
@@ -173,25 +225,6 @@ fn expand_int8(width: Width, words: &[u32], out: &mut [u32]) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn f32_rows(rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
     with_rows!(rows, [1 2 3 4 5 6], f32_tile(left, right, sums, start));
-}
-
-#[target_feature(enable = "avx2")]
-fn int8_rows(
-    rows: usize,
-    width: Width,
-    left: &[u32],
-    right: &[u32],
-    sums: &mut [i32],
-    start: bool,
-) {
-    // Steps whose sums of two products, of at most 128 * (levels - 1) each, fit in 16 bits together.
-    let steps = |levels: usize| i16::MAX as usize / (2 * 128 * (levels - 1));
-    if width == Width::Eight {
-        with_rows!(rows, [1 2 3 4 5 6], nibbles_tile(steps(16), left, right, sums, start));
-    } else {
-        let steps = steps(width.levels() as usize);
-        with_rows!(rows, [1 2 3 4 5 6], bytes_tile(steps, left, right, sums, start));
-    }
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -217,72 +250,6 @@ fn f32_tile<const ROWS: usize>(left: &[f32], right: &[f32], sums: &mut [f32], st
     }
     for (totals, sums) in totals.iter().zip(sums) {
         store_f32(sums, *totals);
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn bytes_tile<const ROWS: usize>(
-    steps: usize,
-    left: &[u32],
-    right: &[u32],
-    sums: &mut [i32],
-    start: bool,
-) {
-    int8_tile::<ROWS, 1>(steps, left, right, sums, start);
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn nibbles_tile<const ROWS: usize>(
-    steps: usize,
-    left: &[u32],
-    right: &[u32],
-    sums: &mut [i32],
-    start: bool,
-) {
-    int8_tile::<ROWS, 2>(steps, left, right, sums, start);
-}
-
-/// `PLANES` is 2 for codes cut into lower and upper four bits, which lie in turn in `right`, else 1.
-#[target_feature(enable = "avx2")]
-fn int8_tile<const ROWS: usize, const PLANES: usize>(
-    steps: usize,
-    left: &[u32],
-    right: &[u32],
-    sums: &mut [i32],
-    start: bool,
-) {
-    ran!("avx2 int8");
-    let (left, _) = left.as_chunks::<ROWS>();
-    let (right, _) = right.as_chunks::<LANES>();
-    let (right, _) = right.as_chunks::<PLANES>();
-    let (sums, _) = sums.as_chunks_mut::<LANES>();
-    let sums = &mut sums[..ROWS];
-    if start {
-        sums.fill([0; LANES]);
-    }
-    for (left, right) in left.chunks(steps).zip(right.chunks(steps)) {
-        for plane in 0..PLANES {
-            let weight = _mm256_set1_epi16(if plane == 0 { 1 } else { 16 });
-            let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
-            for (left, right) in left.iter().zip(right) {
-                let right = load_u32(&right[plane]);
-                for (totals, &left) in totals.iter_mut().zip(left) {
-                    let left = _mm256_set1_epi32(left as i32);
-                    totals[0] = _mm256_add_epi16(totals[0], _mm256_maddubs_epi16(right[0], left));
-                    totals[1] = _mm256_add_epi16(totals[1], _mm256_maddubs_epi16(right[1], left));
-                }
-            }
-            for (totals, sums) in totals.iter().zip(sums.iter_mut()) {
-                let before = load_i32(sums);
-                let widened = [
-                    _mm256_add_epi32(before[0], _mm256_madd_epi16(totals[0], weight)),
-                    _mm256_add_epi32(before[1], _mm256_madd_epi16(totals[1], weight)),
-                ];
-                store_i32(sums, widened);
-            }
-        }
     }
 }
 

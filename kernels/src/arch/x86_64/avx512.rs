@@ -8,11 +8,14 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::exponentials::exponentials_512;
+use super::fetch::fetch;
+use super::gelu::gelu_coarse_512;
 use super::rounding::{round_products_512, round_to_grid_512};
+use super::rows::{add_lanes_512, extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
 use crate::arch::witness::ran;
 use crate::arch::{ChannelTerms, RowTerms, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
-use crate::ops::math::{GELU_COARSE, GELU_COARSE_LIMIT, gelu_erf_coarse};
+use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -44,6 +47,11 @@ impl Simd for Avx512Vnni {
     const INT8_ROWS: usize = 12;
     const ACTIVATED_ROWS: usize = 1;
 
+    #[inline(always)]
+    fn fetch(self, words: &[u32]) {
+        fetch(words);
+    }
+
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn run<T: Vectorized>(simd: Avx512Vnni, task: T) -> T::Output {
@@ -69,7 +77,7 @@ impl Simd for Avx512Vnni {
     #[inline(always)]
     fn gelu_coarse(self, values: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512 f and dq.
-        unsafe { gelu_coarse(values) }
+        unsafe { gelu_coarse_512::<Self>(values) }
     }
 
     #[inline(always)]
@@ -88,6 +96,36 @@ impl Simd for Avx512Vnni {
     fn widen(self, values: &[f16], out: &mut [f32]) {
         // SAFETY: the token `self` exists only where `detect` found avx512f and f16c.
         unsafe { widen(values, out) }
+    }
+
+    #[inline(always)]
+    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { sum_lanes_512(chunks) }
+    }
+
+    #[inline(always)]
+    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { square_lanes_512(chunks, middle) }
+    }
+
+    #[inline(always)]
+    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { add_lanes_512(lanes) }
+    }
+
+    #[inline(always)]
+    fn extremes(self, row: &[f32]) -> Extremes {
+        // SAFETY: the token `self` exists only where `detect` found avx512f.
+        unsafe { extremes_512(row) }
+    }
+
+    #[inline(always)]
+    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f, bw and vnni.
+        unsafe { round_codes_512(values, inverse, zero, codes) }
     }
 
     #[inline(always)]
@@ -166,36 +204,6 @@ fn dequantize<const LANES: usize>(
             let y = _mm512_fmadd_ps(y, row_scale, bias);
             _mm512_storeu_ps(values.as_mut_ptr().add(lane), y);
         }
-    }
-}
-
-/// [`math::gelu_erf_coarse`](crate::ops::math::gelu_erf_coarse), the two comparisons of a clamp in one instruction. That makes
-/// a number of NaN, but the last product makes it NaN again.
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq")]
-fn gelu_coarse(values: &mut [f32]) {
-    /// The smaller magnitude, with the sign of the first.
-    const CLAMP: i32 = 0b0010;
-    let half = _mm512_set1_ps(0.5);
-    let (chunks, rest) = values.as_chunks_mut::<16>();
-    for values in chunks {
-        // SAFETY: `values` has 16 elements; the accesses need no alignment.
-        unsafe {
-            let x = _mm512_loadu_ps(values.as_ptr());
-            let clamped = _mm512_range_ps::<CLAMP>(x, _mm512_set1_ps(GELU_COARSE_LIMIT));
-            let square = _mm512_mul_ps(clamped, clamped);
-            let [rest @ .., last] = GELU_COARSE;
-            let mut p = _mm512_set1_ps(last);
-            for coefficient in rest.into_iter().rev() {
-                p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(coefficient));
-            }
-            let h = _mm512_range_ps::<CLAMP>(_mm512_mul_ps(clamped, p), half);
-            let y = _mm512_fmadd_ps(x, h, _mm512_mul_ps(half, x));
-            _mm512_storeu_ps(values.as_mut_ptr(), y);
-        }
-    }
-    for value in rest {
-        *value = gelu_erf_coarse::<Avx512Vnni>(*value);
     }
 }
 

@@ -124,9 +124,14 @@ pub(super) fn exponentials_256<S: Simd>(row: &ScoreRow<'_>, codes: &mut [i8]) ->
         unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), stored) };
         left = left.saturating_sub(32);
     }
-    let halves =
-        _mm_add_epi32(_mm256_castsi256_si128(totals), _mm256_extracti128_si256::<1>(totals));
-    // Sums of bytes lie in the even lanes.
+    sum_of_even_lanes(totals)
+}
+
+/// Adds up the even lanes, where sums of bytes lie.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn sum_of_even_lanes(lanes: __m256i) -> i32 {
+    let halves = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
     _mm_extract_epi32::<0>(halves) + _mm_extract_epi32::<2>(halves)
 }
 

@@ -2,10 +2,14 @@
 
 mod amx;
 mod avx2;
+mod avx2_integer;
 mod avx512;
 mod avx_vnni;
 mod exponentials;
+mod fetch;
+mod gelu;
 mod rounding;
+mod rows;
 mod tile_block;
 mod tile_registers;
 

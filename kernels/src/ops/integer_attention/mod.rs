@@ -112,7 +112,7 @@ impl Head<'_, f16> {
         let mut totals = Buffer::take(Slot::RowTotals);
         let totals = totals.get::<i32>(most_rows);
         let mut sums = Buffer::take(Slot::Sums);
-        let sums = sums.get::<i32>(most_rows * LANES);
+        let sums = sums.get::<i32>(value_panels * most_rows * LANES);
         let most_factor = most_factor(dim);
         let units = UNITS * std::f32::consts::LOG2_E / (dim as f32).sqrt();
 
@@ -124,10 +124,7 @@ impl Head<'_, f16> {
             let scores = &mut scores[..key_panels * stride];
             let left =
                 left_block::<S>(&queries[first * query_words..][..rows * query_words], query_words);
-            for (keys, scores) in keys.chunks_exact(key_words).zip(scores.chunks_exact_mut(stride))
-            {
-                simd.int8_tiles(Width::Eight, left, keys, scores, true);
-            }
+            simd.int8_panels(left, keys, scores);
             let scales = &query_scales[first..first + queried];
             let probabilities = &mut probabilities[..rows * probability_words];
             for (query, &scale) in scales.iter().enumerate() {
@@ -143,9 +140,9 @@ impl Head<'_, f16> {
                 spread(words, tile_rows, query - tile, S::INT8_STEP, packed);
             }
             let left = left_block::<S>(probabilities, probability_words);
-            let sums = &mut sums[..rows * LANES];
-            for (panel, values) in values.chunks_exact(value_words).enumerate() {
-                simd.int8_tiles(Width::Eight, left, values, sums, true);
+            let sums = &mut sums[..value_panels * stride];
+            simd.int8_panels(left, values, sums);
+            for (panel, sums) in sums.chunks_exact(stride).enumerate() {
                 let (sums, _) = sums.as_chunks::<LANES>();
                 let first_lane = panel * LANES;
                 for (query, sums) in sums.iter().take(queried).enumerate() {

@@ -160,19 +160,22 @@ fn largest_magnitudes<const LANES: usize>(
     count: usize,
 ) -> [f32; LANES] {
     let mut largest = [0_u16; LANES];
-    for row in rows.chunks(stride).take(count) {
+    let mut rows = rows.chunks(stride).take(count);
+    let mut last = None;
+    for row in rows.by_ref() {
         one_at_a_time();
-        match row.first_chunk::<LANES>() {
-            Some(row) => {
-                for lane in 0..LANES {
-                    largest[lane] = largest[lane].max(row[lane].to_bits() & HALF_MAGNITUDE);
-                }
-            }
-            None => {
-                for (largest, value) in largest.iter_mut().zip(row) {
-                    *largest = (*largest).max(value.to_bits() & HALF_MAGNITUDE);
-                }
-            }
+        let Some(row) = row.first_chunk::<LANES>() else {
+            last = Some(row);
+            break;
+        };
+        for lane in 0..LANES {
+            largest[lane] = largest[lane].max(row[lane].to_bits() & HALF_MAGNITUDE);
+        }
+    }
+    // Fewer lanes than a panel: one row of the last head, or all of them where rows are that short.
+    for row in last.into_iter().chain(rows) {
+        for (largest, value) in largest.iter_mut().zip(row) {
+            *largest = (*largest).max(value.to_bits() & HALF_MAGNITUDE);
         }
     }
     largest.map(|bits| f16::from_bits(bits).to_f32())
