@@ -12,6 +12,7 @@ use std::time::Duration;
 use wgpu::{DeviceType, ErrorFilter, PollError, PollType};
 
 use super::adapters::{self, AdapterSummary, Selector};
+use super::autotune::Timing;
 use super::capabilities::{Capabilities, OPTIONAL};
 use super::recorder::ParameterBlock;
 use super::shader::ParameterSpace;
@@ -31,6 +32,7 @@ struct Inner {
     patience: Duration,
     kernels: Mutex<HashMap<String, Kernel>>,
     parameter_blocks: Mutex<Vec<ParameterBlock>>,
+    timings: Mutex<Vec<Timing>>,
 }
 
 impl Gpu {
@@ -93,6 +95,7 @@ impl Gpu {
             patience,
             kernels: Mutex::default(),
             parameter_blocks: Mutex::default(),
+            timings: Mutex::default(),
         }))
     }
 
@@ -215,6 +218,11 @@ impl Gpu {
     /// The kernels made so far, by their texts.
     pub(super) fn kernels(&self) -> MutexGuard<'_, HashMap<String, Kernel>> {
         self.0.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was measured of products so far.
+    pub(super) fn timings_lock(&self) -> MutexGuard<'_, Vec<Timing>> {
+        self.0.timings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Buffers of parameters that no recorder holds.

@@ -6,7 +6,8 @@
 use super::plan::{Plan, Variant};
 use super::rows::{check_rows, row_stride};
 use super::shader::{
-    ActivationKind, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind, WeightKind,
+    ActivationKind, Element, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind,
+    WeightKind,
 };
 use super::{
     Access, Arguments, Binding, Buffer, Gpu, GpuError, Kernel, KernelSource, Matrix, Quantized,
@@ -91,12 +92,42 @@ pub struct MatmulDescriptor<'a> {
     pub placement: Placement,
 }
 
+impl MatmulDescriptor<'_> {
+    /// Its shader, when it is stored as numbers.
+    pub(super) fn numbers(&self) -> MatmulShader {
+        self.shader(OutputKind::Floats(self.output.element()))
+    }
+
+    fn shader(&self, output: OutputKind) -> MatmulShader {
+        MatmulShader {
+            weights: self.weights.kind,
+            activations: match self.activations {
+                Operand::Rows(rows) => ActivationKind::Floats(rows.element()),
+                Operand::Quantized(_) => ActivationKind::Int8,
+            },
+            output,
+            epilogue: EpilogueKind {
+                bias: self.epilogue.bias.is_some(),
+                activation: self.epilogue.activation,
+                layer_scale: self.epilogue.layer_scale.is_some(),
+                residual: self.epilogue.residual.map(|residual| match residual {
+                    Residual::Rows(rows) => ResidualKind::Other(rows.element()),
+                    Residual::InPlace => ResidualKind::InPlace,
+                }),
+            },
+            placed: self.placement != Placement::IDENTITY,
+        }
+    }
+}
+
 /// A product, bound to its buffers.
 #[derive(Clone, Debug)]
 pub struct Matmul {
     arguments: Arguments,
     plan: Plan,
     weights: WeightKind,
+    /// Activations are f16.
+    half: bool,
     parameters: Parameters,
     placement: Placement,
     /// Rows that the operand and the output have room for.
@@ -132,8 +163,8 @@ impl Matmul {
         plan: Plan,
         descriptor: &MatmulDescriptor<'_>,
     ) -> Result<Matmul, GpuError> {
-        let output = OutputKind::Floats(descriptor.output.element());
         let rows = descriptor.output;
+        let output = OutputKind::Floats(rows.element());
         let length = ("columns of the output", descriptor.weights.out_features(), rows.columns());
         check_lengths(&[length])?;
         Matmul::prepare(gpu, plan, descriptor, output, rows.buffer(), rows.rows())
@@ -173,30 +204,11 @@ impl Matmul {
         check_shapes(descriptor)?;
         check_integer(plan, activations, weights, output)?;
         plan.check(gpu.capabilities())?;
-        let (rows, kind, activation_stride) = match activations {
-            Operand::Rows(rows) => {
-                let quads = row_stride(rows.columns()) / 4;
-                (rows.rows(), ActivationKind::Floats(rows.element()), quads)
-            }
-            Operand::Quantized(codes) => {
-                (codes.rows(), ActivationKind::Int8, codes.columns().div_ceil(16))
-            }
+        let (rows, activation_stride) = match activations {
+            Operand::Rows(rows) => (rows.rows(), row_stride(rows.columns()) / 4),
+            Operand::Quantized(codes) => (codes.rows(), codes.columns().div_ceil(16)),
         };
-        let shader = MatmulShader {
-            weights: weights.kind,
-            activations: kind,
-            output,
-            epilogue: EpilogueKind {
-                bias: epilogue.bias.is_some(),
-                activation: epilogue.activation,
-                layer_scale: epilogue.layer_scale.is_some(),
-                residual: epilogue.residual.map(|residual| match residual {
-                    Residual::Rows(rows) => ResidualKind::Other(rows.element()),
-                    Residual::InPlace => ResidualKind::InPlace,
-                }),
-            },
-            placed: placement != Placement::IDENTITY,
-        };
+        let shader = descriptor.shader(output);
         let buffers = shader.buffers();
         let kernel = compile(gpu, plan, &shader, &buffers)?;
         let bindings = bindings(&buffers, descriptor, out);
@@ -208,6 +220,7 @@ impl Matmul {
             arguments: gpu.bind(&kernel, &bindings)?,
             plan,
             weights: weights.kind,
+            half: shader.activations == ActivationKind::Floats(Element::F16),
             parameters: Parameters {
                 first_row: 0,
                 last_row: 0,
@@ -232,9 +245,10 @@ impl Matmul {
         self.plan
     }
 
-    /// A name for tables: `"{kernel}-w{weight bits}"`.
+    /// A name for tables: `"{kernel}-{tile}-w{weight bits}"`, with `-f16` in front of the weights where activations are.
     pub fn kernel_name(&self) -> String {
-        format!("{}-w{}", self.plan, self.weights.label())
+        let half = if self.half { "-f16" } else { "" };
+        format!("{}{half}-w{}", self.plan, self.weights.label())
     }
 
     /// Computes the first `rows` rows.

@@ -8,6 +8,7 @@
 //! buffer      its memory
 //! kernel      compiled shaders and their arguments
 //! recorder    recording, submitting, reading back
+//! timer       times by the device's clock
 //! matrix      weights, packed, on a device
 //! rows        activations on a device, and their codes
 //! matmul      products
@@ -47,10 +48,13 @@ mod rows;
 pub mod shader;
 #[cfg(all(test, feature = "gpu"))]
 mod tests;
+#[cfg(feature = "gpu")]
+mod timer;
 
 #[cfg(feature = "gpu")]
 pub use {
     adapters::{AdapterSummary, SELECTOR_VARIABLE, SOFTWARE_VARIABLE, Selector, adapters},
+    autotune::{AUTOTUNE_VARIABLE, Autotuner, Timing},
     buffer::{Binding, Buffer},
     capabilities::Capabilities,
     device::Gpu,
@@ -62,6 +66,7 @@ pub use {
     plan::{Plan, UnknownPlan, Variant},
     recorder::{Readback, Recorder, Submission},
     rows::{Quantize, Quantized, QuantizedRows, Rows, row_stride},
+    timer::Elapsed,
     // Devices are shared through its types.
     wgpu,
 };

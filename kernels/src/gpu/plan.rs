@@ -74,6 +74,20 @@ impl Plan {
         plans.filter(|plan| plan.check(capabilities).is_ok()).find(busy).unwrap_or(smallest)
     }
 
+    /// The plans by which a device can compute in an arithmetic: half precision in f32 as well, which is more exact and, where a
+    /// product is small, may be faster.
+    pub fn candidates(capabilities: &Capabilities, arithmetic: Arithmetic) -> Vec<Plan> {
+        let variants: &[Variant] = match arithmetic {
+            Arithmetic::Int8 => &[Variant::Integer],
+            Arithmetic::Half => &[Variant::Cooperative, Variant::Tiled],
+            Arithmetic::F32 => &[Variant::Tiled],
+        };
+        let plans = variants
+            .iter()
+            .flat_map(|&variant| TileSize::ALL.map(move |size| Plan { variant, size }));
+        plans.filter(|plan| plan.check(capabilities).is_ok()).collect()
+    }
+
     /// Whether a device can run it.
     ///
     /// # Errors

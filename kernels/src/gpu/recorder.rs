@@ -12,6 +12,7 @@ use bytemuck::Pod;
 use wgpu::{BufferUsages, MapMode, PollType};
 
 use super::capabilities::PARAMETER_BYTES;
+use super::timer::{Elapsed, Timestamps};
 use super::{Arguments, Buffer, Gpu, GpuError};
 
 /// Dispatches whose parameters fit in one uniform buffer.
@@ -34,6 +35,7 @@ pub struct Recorder {
     encoder: wgpu::CommandEncoder,
     pass: Option<wgpu::ComputePass<'static>>,
     parameters: Option<ParameterBlock>,
+    timestamps: Option<Timestamps>,
     /// What of [`Recorder::spend`] was spent since the last submission.
     work: u64,
     /// The first error, which [`Recorder::submit`] returns.
@@ -54,6 +56,7 @@ impl Recorder {
             name: name.to_owned(),
             pass: None,
             parameters: None,
+            timestamps: None,
             work: 0,
             failed: None,
             mappings: Vec::new(),
@@ -111,7 +114,8 @@ impl Recorder {
         let uniform = !parameters.is_empty() && !self.gpu.capabilities().immediates;
         let offset = if uniform { self.push_parameters(parameters)? } else { 0 };
         let pass = self.pass.get_or_insert_with(|| {
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: None };
+            let timestamp_writes = self.timestamps.as_mut().map(Timestamps::writes);
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
             self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
         });
         pass.set_pipeline(kernel.pipeline());
@@ -153,6 +157,31 @@ impl Recorder {
             self.failed.get_or_insert(error);
         }
         self.work = self.work.saturating_add(work);
+    }
+
+    /// Has the device take the time of the dispatches to come.
+    ///
+    /// # Errors
+    /// [`GpuError::Refused`] where its [`timestamps`](super::Capabilities::timestamps) do not exist, [`GpuError::Lost`].
+    pub fn start_timer(&mut self) -> Result<(), GpuError> {
+        self.pass = None;
+        self.timestamps = Some(Timestamps::new(&self.gpu)?);
+        Ok(())
+    }
+
+    /// The time of the dispatches since [`Recorder::start_timer`], of which there must be one, once this is submitted and computed.
+    ///
+    /// # Errors
+    /// [`GpuError::Refused`] where no timer was started; [`GpuError::OutOfMemory`] or [`GpuError::Lost`].
+    pub fn stop_timer(&mut self) -> Result<Elapsed, GpuError> {
+        self.pass = None;
+        let timestamps = self.timestamps.take().ok_or_else(|| GpuError::Refused {
+            what: self.name.clone(),
+            reason: "no timer was started".to_owned(),
+        })?;
+        let ticks = timestamps.resolve(&self.gpu, &mut self.encoder)?;
+        let period = self.gpu.queue().get_timestamp_period();
+        Ok(Elapsed { ticks: self.read_back(&ticks, 0..2)?, period })
     }
 
     /// Copies `bytes` bytes (a multiple of four, as are the offsets) from one buffer to another.

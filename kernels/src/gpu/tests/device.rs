@@ -163,6 +163,25 @@ fn a_lost_device_is_an_error_and_no_hang() {
 }
 
 #[test]
+fn a_device_lost_while_it_computes_is_an_error_without_a_panic() {
+    for delay in 0..20 {
+        let Some(gpu) = test_gpu() else { return };
+        let device = gpu.device().clone();
+        let destroyer = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_micros(500 * delay));
+            device.destroy();
+        });
+        let lost = loop {
+            if let Err(error) = scaled(&gpu, &[1.5; 1000], 100) {
+                break error;
+            }
+        };
+        assert!(matches!(lost, GpuError::Lost { .. }), "{lost}");
+        destroyer.join().unwrap();
+    }
+}
+
+#[test]
 fn a_device_given_up_is_lost() {
     let Some(gpu) = test_gpu() else { return };
     gpu.clone().destroy();

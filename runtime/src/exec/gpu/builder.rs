@@ -20,8 +20,9 @@ use fresnel_kernels::Arithmetic;
 use fresnel_kernels::gpu::shader::Element;
 use fresnel_kernels::gpu::shader::operations::{AttentionShape, PatchShape};
 use fresnel_kernels::gpu::{
-    self, Attention, Buffer, Epilogue, GpuError, Matmul, MatmulDescriptor, Operand, Placement,
-    Prefix, Quantize, Quantized, Recorder, Residual, RowGroups, RowOperation, Rows, row_stride,
+    self, Attention, Autotuner, Buffer, Epilogue, GpuError, Matmul, MatmulDescriptor, Operand,
+    Placement, Plan, Prefix, Quantize, Quantized, Recorder, Residual, RowGroups, RowOperation,
+    Rows, row_stride,
 };
 
 use super::pass::{Step, numbers};
@@ -49,7 +50,10 @@ pub(super) struct Builder<'a> {
     attended: Element,
     /// Codes, by their columns.
     codes: HashMap<usize, Quantized>,
+    tuner: &'a mut Option<Autotuner>,
     pub(super) steps: Vec<Step>,
+    /// Names of the kernels of the blocks' products, each once.
+    pub(super) kernels: Vec<String>,
 }
 
 /// What a product is for, and what is done with it.
@@ -71,6 +75,7 @@ impl<'a> Builder<'a> {
         sizes: Sizes,
         arithmetic: Arithmetic,
         images: usize,
+        tuner: &'a mut Option<Autotuner>,
     ) -> Result<Self, Error> {
         let gpu = weights.placement.device().clone();
         let rows = images * sizes.tokens();
@@ -97,7 +102,9 @@ impl<'a> Builder<'a> {
             operand,
             attended,
             codes: HashMap::new(),
+            tuner,
             steps: Vec::new(),
+            kernels: Vec::new(),
             sizes,
             gpu,
         })
@@ -337,8 +344,17 @@ impl<'a> Builder<'a> {
             placement,
         };
         let (n, k) = (weight.out_features(), weight.in_features());
-        let plan = self.weights.placement.plan(weight, arithmetic, rows * self.images);
+        let most = rows * self.images;
+        let plan = match self.tuner {
+            Some(tuner) => tuner.plan(arithmetic, &descriptor, most, self.weights.share(weight))?,
+            None => Plan::choose(self.gpu.capabilities(), arithmetic, [most, n]),
+        };
         let matmul = Matmul::new(&self.gpu, plan, &descriptor)?;
+        let name = matmul.kernel_name();
+        let of_block = !matches!(multiply, Operation::PatchEmbedding | Operation::Head);
+        if of_block && !self.kernels.contains(&name) {
+            self.kernels.push(name);
+        }
         self.step(multiply, rows * n * k, move |recorder, images| {
             matmul.record(recorder, images * rows)
         });
