@@ -18,6 +18,9 @@ use super::recorder::ParameterBlock;
 use super::shader::ParameterSpace;
 use super::{GpuError, Kernel};
 
+/// Time that other work on a device has to end when an operation failed, to tell whether the device was lost.
+const SETTLING: Duration = Duration::from_secs(10);
+
 /// An open device and its queue. Clones are the same device.
 #[derive(Clone, Debug)]
 pub struct Gpu(Arc<Inner>);
@@ -168,8 +171,12 @@ impl Gpu {
             caught.or(error)
         });
         if caught.is_some() {
-            // A loss shows in errors of any kind; the callback that tells of it runs when the device is polled.
-            self.poll(PollType::Poll)?;
+            // A loss shows in errors of any kind; the callback that tells of it runs when nothing is left to compute.
+            let timeout = Some(self.0.patience.min(SETTLING));
+            match self.poll(PollType::Wait { submission_index: None, timeout }) {
+                Err(GpuError::Timeout { .. }) | Ok(_) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.check()?;
         match caught {
@@ -196,7 +203,9 @@ impl Gpu {
     /// Lets callbacks run; whether nothing is left to compute.
     pub(super) fn poll(&self, how: PollType) -> Result<bool, GpuError> {
         self.check()?;
-        // A device lost in the meantime makes wgpu panic here, after it has called the callback.
+        // wgpu has no error for a driver that says while it is waited for that the device is lost: it calls the callback and panics
+        // (`Device::poll` of wgpu 30). Nothing can be known before, and a hook that keeps the message of that panic from standard
+        // error would be the whole process's. A device that is destroyed, and a loss that shows in any other call, cause none.
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how)));
         self.check()?;
         match polled {
