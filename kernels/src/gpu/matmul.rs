@@ -5,120 +5,12 @@
 
 use super::plan::{Plan, Variant};
 use super::rows::{check_rows, row_stride};
-use super::shader::{
-    ActivationKind, Element, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind,
-    WeightKind,
-};
+use super::shader::{ActivationKind, Element, MatmulBuffer, MatmulShader, OutputKind, WeightKind};
 use super::{
-    Access, Arguments, Binding, Buffer, Gpu, GpuError, Kernel, KernelSource, Matrix, Quantized,
-    Recorder, Rows,
+    Access, Arguments, Binding, Buffer, Epilogue, Gpu, GpuError, Kernel, KernelSource,
+    MatmulDescriptor, Matrix, Operand, Placement, Recorder, Residual,
 };
-use crate::{Activation, Width};
-
-/// The left operand of a product.
-#[derive(Clone, Copy, Debug)]
-pub enum Operand<'a> {
-    /// Numbers.
-    Rows(&'a Rows),
-    /// Codes, for integer products.
-    Quantized(&'a Quantized),
-}
-
-/// What is done with a product before it is stored: `residual + layer_scale[n] * activation(y + bias[n])`.
-///
-/// The default does nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
-    /// Added to each row; `[N]`, f32.
-    pub bias: Option<&'a Buffer>,
-    /// Applied to each element.
-    pub activation: Option<Activation>,
-    /// Multiplies each row; `[N]`, f32.
-    pub layer_scale: Option<&'a Buffer>,
-    /// Added at the end.
-    pub residual: Option<Residual<'a>>,
-}
-
-/// What is added to a product in the end.
-#[derive(Clone, Copy, Debug)]
-pub enum Residual<'a> {
-    /// Row `m` modulo the number of its rows, of `N` columns: a matrix of `[M, N]`, or position embeddings that every image shares.
-    /// It may not be the output.
-    Rows(&'a Rows),
-    /// What the output holds at the same place.
-    InPlace,
-}
-
-/// Where the rows of a product go: row `m` to row `m / group * step + first + m % group` of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// Rows that stay together, at least one.
-    pub group: u32,
-    /// Rows of the output from one group to the next.
-    pub step: u32,
-    /// Row of the output for row 0.
-    pub first: u32,
-}
-
-impl Placement {
-    /// Row `m` to row `m`.
-    pub const IDENTITY: Placement = Placement { group: u32::MAX, step: 0, first: 0 };
-
-    /// Rows that the output has at least, when rows below `count` are placed.
-    fn end(self, count: u64) -> u64 {
-        let group = u64::from(self.group);
-        let Some(last) = count.checked_sub(1) else { return 0 };
-        // The last row of the last whole group may lie behind the last row.
-        let place =
-            |row: u64| row / group * u64::from(self.step) + u64::from(self.first) + row % group;
-        let before = (last / group * group).checked_sub(1).map_or(0, place);
-        // Within a group rows follow one another, and so do the groups.
-        place(last).max(before) + 1
-    }
-}
-
-/// What a product is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct MatmulDescriptor<'a> {
-    /// `[M, K]`.
-    pub activations: Operand<'a>,
-    /// `[N, K]`.
-    pub weights: &'a Matrix,
-    /// What is done with the product.
-    pub epilogue: Epilogue<'a>,
-    /// `[M, N]`, or more rows with a placement.
-    pub output: &'a Rows,
-    /// Where rows go.
-    pub placement: Placement,
-}
-
-impl MatmulDescriptor<'_> {
-    /// Its shader, when it is stored as numbers.
-    pub(super) fn numbers(&self) -> MatmulShader {
-        self.shader(OutputKind::Floats(self.output.element()))
-    }
-
-    fn shader(&self, output: OutputKind) -> MatmulShader {
-        MatmulShader {
-            weights: self.weights.kind,
-            activations: match self.activations {
-                Operand::Rows(rows) => ActivationKind::Floats(rows.element()),
-                Operand::Quantized(_) => ActivationKind::Int8,
-            },
-            output,
-            epilogue: EpilogueKind {
-                bias: self.epilogue.bias.is_some(),
-                activation: self.epilogue.activation,
-                layer_scale: self.epilogue.layer_scale.is_some(),
-                residual: self.epilogue.residual.map(|residual| match residual {
-                    Residual::Rows(rows) => ResidualKind::Other(rows.element()),
-                    Residual::InPlace => ResidualKind::InPlace,
-                }),
-            },
-            placed: self.placement != Placement::IDENTITY,
-        }
-    }
-}
+use crate::Width;
 
 /// A product, bound to its buffers.
 #[derive(Clone, Debug)]
@@ -204,9 +96,9 @@ impl Matmul {
         check_shapes(descriptor)?;
         check_integer(plan, activations, weights, output)?;
         plan.check(gpu.capabilities())?;
-        let (rows, activation_stride) = match activations {
-            Operand::Rows(rows) => (rows.rows(), row_stride(rows.columns()) / 4),
-            Operand::Quantized(codes) => (codes.rows(), codes.columns().div_ceil(16)),
+        let activation_stride = match activations {
+            Operand::Rows(rows) => row_stride(rows.columns()) / 4,
+            Operand::Quantized(codes) => codes.columns().div_ceil(16),
         };
         let shader = descriptor.shader(output);
         let buffers = shader.buffers();
@@ -235,7 +127,7 @@ impl Matmul {
                 residual_rows: residual_rows as u32,
             },
             placement,
-            room: [rows, out_rows],
+            room: [activations.rows(), out_rows],
             tile: plan.tile(gpu.capabilities()),
         })
     }
@@ -337,12 +229,8 @@ fn bindings<'a>(
 fn check_shapes(descriptor: &MatmulDescriptor<'_>) -> Result<(), GpuError> {
     let MatmulDescriptor { activations, weights, epilogue, placement, .. } = *descriptor;
     let (n, k) = (weights.out_features(), weights.in_features());
-    let columns = match activations {
-        Operand::Rows(rows) => rows.columns(),
-        Operand::Quantized(rows) => rows.columns(),
-    };
     let numbers = |buffer: &Buffer| buffer.bytes() as usize / size_of::<f32>();
-    let mut lengths = vec![("columns of the activations", k, columns)];
+    let mut lengths = vec![("columns of the activations", k, activations.columns())];
     lengths.extend(epilogue.bias.map(|bias| ("biases", n, numbers(bias))));
     lengths.extend(epilogue.layer_scale.map(|scale| ("layer scales", n, numbers(scale))));
     if let Some(Residual::Rows(rows)) = epilogue.residual {

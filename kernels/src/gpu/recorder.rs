@@ -1,4 +1,4 @@
-//! Recording dispatches, submitting them, and reading results back.
+//! Recording dispatches and submitting them.
 //!
 //! Consecutive dispatches share one compute pass. Their parameters are immediates where the device has them. Elsewhere they are
 //! written, one behind the other, to a uniform buffer that the recorder borrows from the device: the driver orders such a write
@@ -6,12 +6,13 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytemuck::Pod;
-use wgpu::{BufferUsages, MapMode, PollType};
+use wgpu::{BufferUsages, MapMode};
 
 use super::capabilities::PARAMETER_BYTES;
+use super::readback::{Mapped, Readback};
 use super::timer::{Elapsed, Timestamps};
 use super::{Arguments, Buffer, Gpu, GpuError};
 
@@ -355,58 +356,5 @@ impl Submission {
     /// [`GpuError::Lost`], or [`GpuError::Timeout`] after a minute (half an hour where the host's cores compute).
     pub fn wait(self) -> Result<(), GpuError> {
         self.gpu.wait(Some(self.index))
-    }
-}
-
-/// Whether a buffer could be mapped, once that is known.
-type Mapped = OnceLock<bool>;
-
-/// Results on their way to the host.
-#[derive(Debug)]
-pub struct Readback<T> {
-    gpu: Gpu,
-    staging: wgpu::Buffer,
-    /// Bytes before the first element.
-    skip: usize,
-    count: usize,
-    mapped: Arc<Mapped>,
-    elements: PhantomData<fn() -> T>,
-}
-
-impl<T: Pod> Readback<T> {
-    /// Whether they are there, so that [`Readback::wait`] returns at once. Never, before the recorder is submitted.
-    ///
-    /// # Errors
-    /// [`GpuError::Lost`].
-    pub fn is_ready(&self) -> Result<bool, GpuError> {
-        self.gpu.poll(PollType::Poll)?;
-        Ok(self.mapped.get().is_some())
-    }
-
-    /// Waits for them.
-    ///
-    /// # Errors
-    /// [`GpuError::Lost`], or [`GpuError::Timeout`] after a minute (half an hour where the host's cores compute);
-    /// [`GpuError::Refused`] when the recorder was not submitted.
-    pub fn wait(self) -> Result<Vec<T>, GpuError> {
-        if self.mapped.get().is_none() {
-            self.gpu.wait(None)?;
-        }
-        match self.mapped.get() {
-            Some(true) => {}
-            Some(false) => return Err(self.gpu.lose("results could not be read")),
-            None => {
-                return Err(GpuError::Refused {
-                    what: "reading back".to_owned(),
-                    reason: "the commands were never submitted".to_owned(),
-                });
-            }
-        }
-        let view = self.staging.get_mapped_range(..).map_err(|error| GpuError::Refused {
-            what: "reading back".to_owned(),
-            reason: error.to_string(),
-        })?;
-        let bytes = &view[self.skip..][..self.count * size_of::<T>()];
-        Ok(bytemuck::pod_collect_to_vec(bytes))
     }
 }

@@ -156,7 +156,8 @@ fn quantized(gpu: &Gpu, pool: &Pool, case: &Case) -> (Quantized, Activations) {
     let codes = Quantized::new(gpu, case.m, case.k).unwrap();
     let numbers = Rows::of(gpu, "a", Element::F32, &case.a, case.k).unwrap();
     let mut recorder = Recorder::new(gpu, "quantise").unwrap();
-    Quantize::new(gpu, &numbers, &codes).unwrap().record(&mut recorder, case.m).unwrap();
+    let quantize = RowOperation::quantize(gpu, &numbers, &codes).unwrap();
+    quantize.record(&mut recorder, case.m).unwrap();
     recorder.submit().unwrap();
     (codes, case.pack(pool, Arithmetic::Int8))
 }
