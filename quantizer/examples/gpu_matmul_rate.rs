@@ -136,7 +136,7 @@ fn of_fresnel(
                 Variant::Integer => Operand::Quantized(&quantized),
                 Variant::Tiled => Operand::Rows(&single),
             };
-            for size in [TileSize::Small, TileSize::Medium, TileSize::Large] {
+            for size in TileSize::ALL {
                 let output = Rows::new(gpu, "products", Element::F16, rows, n)?;
                 let plan = Plan { variant, size };
                 let descriptor = MatmulDescriptor {
