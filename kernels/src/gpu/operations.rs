@@ -24,12 +24,15 @@ impl Attention {
     /// # Errors
     /// [`GpuError::Length`] when the shapes do not belong together, [`GpuError::Refused`] for half precision where
     /// [`AttentionShape::has_half`] says that there is none, and those of [`Gpu::kernel`] and [`Gpu::bind`].
+    #[allow(unsafe_code)]
     pub fn new(
         gpu: &Gpu,
         shape: &AttentionShape,
         qkv: &Rows,
         out: &Rows,
     ) -> Result<Attention, GpuError> {
+        let smallest = shape.tokens.min(shape.heads).min(shape.head_dim);
+        check("least of tokens, heads and their features", 1, smallest.min(1) as usize)?;
         let width = shape.heads as usize * shape.head_dim as usize;
         check("columns of queries, keys and values", 3 * width, qkv.columns())?;
         check("columns of attention", width, out.columns())?;
@@ -46,12 +49,17 @@ impl Attention {
         } else {
             (texts::attention(space, shape, half), AttentionShape::QUERIES)
         };
-        let kernel = gpu.kernel(&KernelSource {
+        let source = KernelSource {
             name: "attention",
             text: &text,
             buffers: &[Access::Read, Access::Write],
             parameter_bytes: 0,
-        })?;
+        };
+        // SAFETY: `record` dispatches as many images as both sides have rows for, of as many columns as the text was made for, and
+        // the shader reads and writes none but their tokens' and heads'. Indices of workgroup arrays and of a thread's own
+        // are bounded by constants, as loops are. Divisors are constants, which the check above keeps from zero, or sums of
+        // exponentials of which one is 1.
+        let kernel = unsafe { gpu.kernel_unchecked(&source) }?;
         let [tokens, heads, head_dim] = [shape.tokens, shape.heads, shape.head_dim].map(u64::from);
         Ok(Attention {
             arguments: gpu.bind(&kernel, &[qkv.buffer().whole(), out.buffer().whole()])?,

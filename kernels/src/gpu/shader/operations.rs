@@ -30,7 +30,9 @@ pub struct AttentionShape {
 
 impl AttentionShape {
     /// Queries that a workgroup of [`attention`] takes; a workgroup of [`wide_attention`] takes one.
-    pub const QUERIES: u32 = 64;
+    pub const QUERIES: u32 = 32;
+    /// Threads that share the keys of a query.
+    const SPLITS: u32 = 4;
     /// Widest heads for [`attention`]: query and sums of a thread stay in registers, or near them.
     pub const MAX_NARROW: u32 = 128;
 
@@ -52,15 +54,21 @@ impl AttentionShape {
     }
 }
 
-/// Attention with a thread per query, queries, keys, values and outputs stored in half precision or not.
+/// Attention with some threads per query, queries, keys, values and outputs stored in half precision or not.
 pub fn attention(space: ParameterSpace, shape: &AttentionShape, half: bool) -> String {
+    let quarters = shape.head_dim.div_ceil(4);
+    let threads = AttentionShape::SPLITS * AttentionShape::QUERIES;
+    let at_least = |length: u32| format!("{}u", length.max(shape.keys() * quarters));
     Template::new(space, &[ATTENTION])
         .define("QUERIES", AttentionShape::QUERIES)
+        .define("SPLITS", AttentionShape::SPLITS)
+        .define("KEYS_LENGTH", at_least(AttentionShape::SPLITS * threads))
+        .define("VALUES_LENGTH", at_least(threads))
         .define("KEYS", shape.keys())
         .define("TOKENS", shape.tokens)
         .define("HEADS", shape.heads)
         .define("HEAD_DIM", shape.head_dim)
-        .define("QUARTERS", shape.head_dim.div_ceil(4))
+        .define("QUARTERS", quarters)
         .define("INPUT_STRIDE", stride(3 * shape.heads * shape.head_dim))
         .define("OUTPUT_STRIDE", stride(shape.heads * shape.head_dim))
         .flag("ALIGNED", shape.head_dim.is_multiple_of(4))
