@@ -63,7 +63,7 @@ impl Matmul {
     }
 
     /// Prepares the integers behind an integer product, `out[m][n] = sum_k (q[m][k] - zero[m]) * code[n][k]`: for tests. `out` has
-    /// `rows` rows of `N` `i32`, padded as [`Rows`] are; the output and the epilogue of the descriptor are not used.
+    /// `rows` rows of `N` `i32`, padded as [`Rows`](super::Rows) are; the output and the epilogue of the descriptor are not used.
     ///
     /// # Errors
     /// As [`Matmul::new`].

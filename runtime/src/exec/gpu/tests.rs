@@ -226,32 +226,30 @@ fn measured_plans_are_used_and_compute_the_same() {
     let model = Model::from_bytes_on(bytes, &device).unwrap();
     let Placed::Gpu(weights) = model.placed() else { panic!("{device}") };
     let input = pixels(&config, BATCH);
-    // A code may round the other way where a float differs in its last bit.
-    for (compute, most) in [(Arithmetic::F32, FLOAT_TOLERANCE), (Arithmetic::Int8, 0.01)] {
-        let executor = |autotune, budget| {
-            let mut executor =
-                super::Executor::new(model.config(), weights, 1, Some(autotune)).unwrap();
-            executor.tuning.insert(BATCH.next_power_of_two(), budget);
-            executor
-        };
-        let before = gpu.timings().len();
-        let (chosen, expected) = tuned(&mut executor(false, Duration::MAX), compute, &input);
-        // Where there is no time, nothing is measured.
-        let (unmeasured, found) = tuned(&mut executor(true, Duration::ZERO), compute, &input);
-        assert_eq!((unmeasured, found, gpu.timings().len()), (chosen, expected.clone(), before));
-        let (measured, found) =
-            tuned(&mut executor(true, Duration::from_secs(3600)), compute, &input);
-        assert!(difference(&found, &expected) < most, "{compute:?}: {measured}");
-        let timings = gpu.timings();
-        for weight in [&weights.blocks[0].qkv.weight, &weights.blocks[0].fc2.weight] {
-            let shape = [weight.out_features(), weight.in_features()];
-            let of_product = timings
-                .iter()
-                .filter(|timing| (timing.arithmetic(), timing.shape()) == (compute, shape));
-            let fastest = of_product.min_by(|a, b| a.row_seconds.total_cmp(&b.row_seconds));
-            let plan = fastest.unwrap().plan.to_string();
-            assert!(measured.contains(&plan), "{measured}: {plan} is the fastest");
-        }
+    // The first and the last layer are floats. A code may round the other way where one differs in its last bit.
+    let (compute, most) = (Arithmetic::Int8, 0.01);
+    let executor = |autotune, budget| {
+        let mut executor =
+            super::Executor::new(model.config(), weights, 1, Some(autotune)).unwrap();
+        executor.tuning.insert(BATCH.next_power_of_two(), budget);
+        executor
+    };
+    let before = gpu.timings().len();
+    let (chosen, expected) = tuned(&mut executor(false, Duration::MAX), compute, &input);
+    // Where there is no time, nothing is measured.
+    let (unmeasured, found) = tuned(&mut executor(true, Duration::ZERO), compute, &input);
+    assert_eq!((unmeasured, found, gpu.timings().len()), (chosen, expected.clone(), before));
+    let (measured, found) = tuned(&mut executor(true, Duration::from_secs(3600)), compute, &input);
+    assert!(difference(&found, &expected) < most, "{compute:?}: {measured}");
+    let timings = gpu.timings();
+    for weight in [&weights.blocks[0].qkv.weight, &weights.blocks[0].fc2.weight] {
+        let shape = [weight.out_features(), weight.in_features()];
+        let of_product = timings
+            .iter()
+            .filter(|timing| (timing.arithmetic(), timing.shape()) == (compute, shape));
+        let fastest = of_product.min_by(|a, b| a.row_seconds.total_cmp(&b.row_seconds));
+        let plan = fastest.unwrap().plan.to_string();
+        assert!(measured.contains(&plan), "{measured}: {plan} is the fastest");
     }
 }
 
