@@ -17,8 +17,8 @@ use burn::tensor::{DType, Tensor};
 use clap::Parser;
 use fresnel_kernels::gpu::shader::{Element, TileSize};
 use fresnel_kernels::gpu::{
-    Epilogue, Gpu, GpuError, Matmul, MatmulDescriptor, Matrix, Operand, Placement, Plan, Quantize,
-    Quantized, Recorder, Rows, Selector, Variant,
+    Epilogue, Gpu, GpuError, Matmul, MatmulDescriptor, Matrix, Operand, Placement, Plan, Quantized,
+    Recorder, RowOperation, Rows, Selector, Variant,
 };
 use fresnel_kernels::{Width, pack};
 use fresnel_quantizer::device::Device;
@@ -119,7 +119,7 @@ fn of_fresnel(
     let half = Rows::of(gpu, "activations", Element::F16, &values, k)?;
     let quantized = Quantized::new(gpu, rows, k)?;
     let mut recorder = Recorder::new(gpu, "quantising")?;
-    Quantize::new(gpu, &single, &quantized)?.record(&mut recorder, rows)?;
+    RowOperation::quantize(gpu, &single, &quantized)?.record(&mut recorder, rows)?;
     recorder.submit()?.wait()?;
 
     let mut contenders = Vec::new();
@@ -136,7 +136,7 @@ fn of_fresnel(
                 Variant::Integer => Operand::Quantized(&quantized),
                 Variant::Tiled => Operand::Rows(&single),
             };
-            for size in [TileSize::Small, TileSize::Medium, TileSize::Large] {
+            for size in TileSize::ALL {
                 let output = Rows::new(gpu, "products", Element::F16, rows, n)?;
                 let plan = Plan { variant, size };
                 let descriptor = MatmulDescriptor {

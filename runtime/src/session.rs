@@ -92,11 +92,21 @@ pub struct SessionOptions {
     pub compute: Compute,
     /// [`Compute::Auto`] considers `half` and `int8` when the file records at least this agreement, in percent.
     pub int8_agreement: f64,
+    /// Whether a GPU's kernels are the fastest of those that the device has, timed when the first batch of a size runs (for 0.3 s at
+    /// most), or follow from the device and the shape alone. `None`: as the environment variable `FRESNEL_GPU_AUTOTUNE` says (`1` or
+    /// `0`), or else timed unless the device is a software renderer. Timed kernels may differ from run to run, and with them the last
+    /// bits of `f32` and `half`; integer sums are exact in any.
+    pub gpu_autotune: Option<bool>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { threads: 0, compute: Compute::Auto, int8_agreement: DEFAULT_INT8_AGREEMENT }
+        Self {
+            threads: 0,
+            compute: Compute::Auto,
+            int8_agreement: DEFAULT_INT8_AGREEMENT,
+            gpu_autotune: None,
+        }
     }
 }
 
@@ -185,7 +195,7 @@ impl Session {
     /// [`ErrorKind::Unsupported`] for [`Compute::Half`] where no layer has a kernel for it,
     /// [`ErrorKind::Device`] when the threads cannot be started, [`ErrorKind::Limit`] when one image needs more memory than a session may use.
     pub fn new(model: &Arc<Model>, options: SessionOptions) -> Result<Self, Error> {
-        let mut executor = Executor::new(model, options.threads)?;
+        let mut executor = Executor::new(model, options.threads, options.gpu_autotune)?;
         let arithmetic = match options.compute {
             Compute::F32 => Arithmetic::F32,
             Compute::Int8 => Arithmetic::Int8,
@@ -278,7 +288,8 @@ impl Session {
         self.arithmetic.into()
     }
 
-    /// Names of the kernels that the blocks run on, each once, separated by `+`.
+    /// Names of the kernels that the blocks run on, each once, separated by `+`. On a GPU the tiles are part of the names once
+    /// something has run, as they depend on the batch.
     pub fn kernel(&self) -> String {
         self.executor.kernels(self.arithmetic)
     }

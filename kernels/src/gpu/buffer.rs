@@ -63,6 +63,16 @@ impl Gpu {
     /// [`GpuError::Limit`] when the device has no buffers of this size, or shaders could not reach all of it;
     /// [`GpuError::OutOfMemory`].
     pub fn buffer(&self, name: &str, bytes: u64) -> Result<Buffer, GpuError> {
+        self.buffer_for(name, bytes, BufferUsages::STORAGE | BufferUsages::COPY_DST)
+    }
+
+    /// As [`Gpu::buffer`], for these uses and copying from it.
+    pub(super) fn buffer_for(
+        &self,
+        name: &str,
+        bytes: u64,
+        usage: BufferUsages,
+    ) -> Result<Buffer, GpuError> {
         let limits = &self.capabilities().limits;
         for (what, available) in [
             ("bytes of a buffer", limits.max_buffer_size),
@@ -76,7 +86,7 @@ impl Gpu {
             self.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some(name),
                 size: bytes.max(1).next_multiple_of(ROUNDING),
-                usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+                usage: usage | BufferUsages::COPY_SRC,
                 mapped_at_creation: false,
             })
         })?;

@@ -12,10 +12,14 @@ use std::time::Duration;
 use wgpu::{DeviceType, ErrorFilter, PollError, PollType};
 
 use super::adapters::{self, AdapterSummary, Selector};
+use super::autotune::Timing;
 use super::capabilities::{Capabilities, OPTIONAL};
 use super::recorder::ParameterBlock;
 use super::shader::ParameterSpace;
 use super::{GpuError, Kernel};
+
+/// Time that other work on a device has to end when an operation failed, to tell whether the device was lost.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// An open device and its queue. Clones are the same device.
 #[derive(Clone, Debug)]
@@ -31,6 +35,7 @@ struct Inner {
     patience: Duration,
     kernels: Mutex<HashMap<String, Kernel>>,
     parameter_blocks: Mutex<Vec<ParameterBlock>>,
+    timings: Mutex<Vec<Timing>>,
 }
 
 impl Gpu {
@@ -93,6 +98,7 @@ impl Gpu {
             patience,
             kernels: Mutex::default(),
             parameter_blocks: Mutex::default(),
+            timings: Mutex::default(),
         }))
     }
 
@@ -165,8 +171,12 @@ impl Gpu {
             caught.or(error)
         });
         if caught.is_some() {
-            // A loss shows in errors of any kind; the callback that tells of it runs when the device is polled.
-            self.poll(PollType::Poll)?;
+            // A loss shows in errors of any kind; the callback that tells of it runs when nothing is left to compute.
+            let timeout = Some(self.0.patience.min(SETTLING));
+            match self.poll(PollType::Wait { submission_index: None, timeout }) {
+                Err(GpuError::Timeout { .. }) | Ok(_) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.check()?;
         match caught {
@@ -193,7 +203,9 @@ impl Gpu {
     /// Lets callbacks run; whether nothing is left to compute.
     pub(super) fn poll(&self, how: PollType) -> Result<bool, GpuError> {
         self.check()?;
-        // A device lost in the meantime makes wgpu panic here, after it has called the callback.
+        // wgpu has no error for a driver that says while it is waited for that the device is lost: it calls the callback and panics
+        // (`Device::poll` of wgpu 30). Nothing can be known before, and a hook that keeps the message of that panic from standard
+        // error would be the whole process's. A device that is destroyed, and a loss that shows in any other call, cause none.
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how)));
         self.check()?;
         match polled {
@@ -215,6 +227,11 @@ impl Gpu {
     /// The kernels made so far, by their texts.
     pub(super) fn kernels(&self) -> MutexGuard<'_, HashMap<String, Kernel>> {
         self.0.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was measured of products so far.
+    pub(super) fn timings_lock(&self) -> MutexGuard<'_, Vec<Timing>> {
+        self.0.timings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Buffers of parameters that no recorder holds.

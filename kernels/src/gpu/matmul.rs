@@ -5,91 +5,12 @@
 
 use super::plan::{Plan, Variant};
 use super::rows::{check_rows, row_stride};
-use super::shader::{
-    ActivationKind, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind, WeightKind,
-};
+use super::shader::{ActivationKind, Element, MatmulBuffer, MatmulShader, OutputKind, WeightKind};
 use super::{
-    Access, Arguments, Binding, Buffer, Gpu, GpuError, Kernel, KernelSource, Matrix, Quantized,
-    Recorder, Rows,
+    Access, Arguments, Binding, Buffer, Epilogue, Gpu, GpuError, Kernel, KernelSource,
+    MatmulDescriptor, Matrix, Operand, Placement, Recorder, Residual,
 };
-use crate::{Activation, Width};
-
-/// The left operand of a product.
-#[derive(Clone, Copy, Debug)]
-pub enum Operand<'a> {
-    /// Numbers.
-    Rows(&'a Rows),
-    /// Codes, for integer products.
-    Quantized(&'a Quantized),
-}
-
-/// What is done with a product before it is stored: `residual + layer_scale[n] * activation(y + bias[n])`.
-///
-/// The default does nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
-    /// Added to each row; `[N]`, f32.
-    pub bias: Option<&'a Buffer>,
-    /// Applied to each element.
-    pub activation: Option<Activation>,
-    /// Multiplies each row; `[N]`, f32.
-    pub layer_scale: Option<&'a Buffer>,
-    /// Added at the end.
-    pub residual: Option<Residual<'a>>,
-}
-
-/// What is added to a product in the end.
-#[derive(Clone, Copy, Debug)]
-pub enum Residual<'a> {
-    /// Row `m` modulo the number of its rows, of `N` columns: a matrix of `[M, N]`, or position embeddings that every image shares.
-    /// It may not be the output.
-    Rows(&'a Rows),
-    /// What the output holds at the same place.
-    InPlace,
-}
-
-/// Where the rows of a product go: row `m` to row `m / group * step + first + m % group` of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// Rows that stay together, at least one.
-    pub group: u32,
-    /// Rows of the output from one group to the next.
-    pub step: u32,
-    /// Row of the output for row 0.
-    pub first: u32,
-}
-
-impl Placement {
-    /// Row `m` to row `m`.
-    pub const IDENTITY: Placement = Placement { group: u32::MAX, step: 0, first: 0 };
-
-    /// Rows that the output has at least, when rows below `count` are placed.
-    fn end(self, count: u64) -> u64 {
-        let group = u64::from(self.group);
-        let Some(last) = count.checked_sub(1) else { return 0 };
-        // The last row of the last whole group may lie behind the last row.
-        let place =
-            |row: u64| row / group * u64::from(self.step) + u64::from(self.first) + row % group;
-        let before = (last / group * group).checked_sub(1).map_or(0, place);
-        // Within a group rows follow one another, and so do the groups.
-        place(last).max(before) + 1
-    }
-}
-
-/// What a product is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct MatmulDescriptor<'a> {
-    /// `[M, K]`.
-    pub activations: Operand<'a>,
-    /// `[N, K]`.
-    pub weights: &'a Matrix,
-    /// What is done with the product.
-    pub epilogue: Epilogue<'a>,
-    /// `[M, N]`, or more rows with a placement.
-    pub output: &'a Rows,
-    /// Where rows go.
-    pub placement: Placement,
-}
+use crate::Width;
 
 /// A product, bound to its buffers.
 #[derive(Clone, Debug)]
@@ -97,6 +18,8 @@ pub struct Matmul {
     arguments: Arguments,
     plan: Plan,
     weights: WeightKind,
+    /// Activations are f16.
+    half: bool,
     parameters: Parameters,
     placement: Placement,
     /// Rows that the operand and the output have room for.
@@ -132,15 +55,15 @@ impl Matmul {
         plan: Plan,
         descriptor: &MatmulDescriptor<'_>,
     ) -> Result<Matmul, GpuError> {
-        let output = OutputKind::Floats(descriptor.output.element());
         let rows = descriptor.output;
+        let output = OutputKind::Floats(rows.element());
         let length = ("columns of the output", descriptor.weights.out_features(), rows.columns());
         check_lengths(&[length])?;
         Matmul::prepare(gpu, plan, descriptor, output, rows.buffer(), rows.rows())
     }
 
     /// Prepares the integers behind an integer product, `out[m][n] = sum_k (q[m][k] - zero[m]) * code[n][k]`: for tests. `out` has
-    /// `rows` rows of `N` `i32`, padded as [`Rows`] are; the output and the epilogue of the descriptor are not used.
+    /// `rows` rows of `N` `i32`, padded as [`Rows`](super::Rows) are; the output and the epilogue of the descriptor are not used.
     ///
     /// # Errors
     /// As [`Matmul::new`].
@@ -173,30 +96,11 @@ impl Matmul {
         check_shapes(descriptor)?;
         check_integer(plan, activations, weights, output)?;
         plan.check(gpu.capabilities())?;
-        let (rows, kind, activation_stride) = match activations {
-            Operand::Rows(rows) => {
-                let quads = row_stride(rows.columns()) / 4;
-                (rows.rows(), ActivationKind::Floats(rows.element()), quads)
-            }
-            Operand::Quantized(codes) => {
-                (codes.rows(), ActivationKind::Int8, codes.columns().div_ceil(16))
-            }
+        let activation_stride = match activations {
+            Operand::Rows(rows) => row_stride(rows.columns()) / 4,
+            Operand::Quantized(codes) => codes.columns().div_ceil(16),
         };
-        let shader = MatmulShader {
-            weights: weights.kind,
-            activations: kind,
-            output,
-            epilogue: EpilogueKind {
-                bias: epilogue.bias.is_some(),
-                activation: epilogue.activation,
-                layer_scale: epilogue.layer_scale.is_some(),
-                residual: epilogue.residual.map(|residual| match residual {
-                    Residual::Rows(rows) => ResidualKind::Other(rows.element()),
-                    Residual::InPlace => ResidualKind::InPlace,
-                }),
-            },
-            placed: placement != Placement::IDENTITY,
-        };
+        let shader = descriptor.shader(output);
         let buffers = shader.buffers();
         let kernel = compile(gpu, plan, &shader, &buffers)?;
         let bindings = bindings(&buffers, descriptor, out);
@@ -208,6 +112,7 @@ impl Matmul {
             arguments: gpu.bind(&kernel, &bindings)?,
             plan,
             weights: weights.kind,
+            half: shader.activations == ActivationKind::Floats(Element::F16),
             parameters: Parameters {
                 first_row: 0,
                 last_row: 0,
@@ -222,7 +127,7 @@ impl Matmul {
                 residual_rows: residual_rows as u32,
             },
             placement,
-            room: [rows, out_rows],
+            room: [activations.rows(), out_rows],
             tile: plan.tile(gpu.capabilities()),
         })
     }
@@ -232,9 +137,10 @@ impl Matmul {
         self.plan
     }
 
-    /// A name for tables: `"{kernel}-w{weight bits}"`.
+    /// A name for tables: `"{kernel}-{tile}-w{weight bits}"`, with `-f16` in front of the weights where activations are.
     pub fn kernel_name(&self) -> String {
-        format!("{}-w{}", self.plan, self.weights.label())
+        let half = if self.half { "-f16" } else { "" };
+        format!("{}{half}-w{}", self.plan, self.weights.label())
     }
 
     /// Computes the first `rows` rows.
@@ -323,12 +229,8 @@ fn bindings<'a>(
 fn check_shapes(descriptor: &MatmulDescriptor<'_>) -> Result<(), GpuError> {
     let MatmulDescriptor { activations, weights, epilogue, placement, .. } = *descriptor;
     let (n, k) = (weights.out_features(), weights.in_features());
-    let columns = match activations {
-        Operand::Rows(rows) => rows.columns(),
-        Operand::Quantized(rows) => rows.columns(),
-    };
     let numbers = |buffer: &Buffer| buffer.bytes() as usize / size_of::<f32>();
-    let mut lengths = vec![("columns of the activations", k, columns)];
+    let mut lengths = vec![("columns of the activations", k, activations.columns())];
     lengths.extend(epilogue.bias.map(|bias| ("biases", n, numbers(bias))));
     lengths.extend(epilogue.layer_scale.map(|scale| ("layer scales", n, numbers(scale))));
     if let Some(Residual::Rows(rows)) = epilogue.residual {

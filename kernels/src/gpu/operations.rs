@@ -1,13 +1,9 @@
-//! The operations of a Vision Transformer between its products, each bound to its buffers once and recorded any number of times.
-
-use bytemuck::{Pod, Zeroable};
+//! Attention, pooling and the tokens before the patches, each bound to its buffers once and recorded any number of times.
 
 use super::rows::row_stride;
 use super::shader::Element;
-use super::shader::operations::{
-    self as texts, AttentionShape, PatchShape, PoolShape, PrefixShape, RowShape, RowSource,
-};
-use super::{Access, Arguments, Binding, Buffer, Gpu, GpuError, KernelSource, Recorder, Rows};
+use super::shader::operations::{self as texts, AttentionShape, PoolShape, PrefixShape};
+use super::{Access, Arguments, Gpu, GpuError, KernelSource, Recorder, Rows};
 
 /// `softmax(Q K^T / sqrt(head_dim)) V` of each image and head, sums in `f32`.
 #[derive(Clone, Debug)]
@@ -28,12 +24,15 @@ impl Attention {
     /// # Errors
     /// [`GpuError::Length`] when the shapes do not belong together, [`GpuError::Refused`] for half precision where
     /// [`AttentionShape::has_half`] says that there is none, and those of [`Gpu::kernel`] and [`Gpu::bind`].
+    #[allow(unsafe_code)]
     pub fn new(
         gpu: &Gpu,
         shape: &AttentionShape,
         qkv: &Rows,
         out: &Rows,
     ) -> Result<Attention, GpuError> {
+        let smallest = shape.tokens.min(shape.heads).min(shape.head_dim);
+        check("least of tokens, heads and their features", 1, smallest.min(1) as usize)?;
         let width = shape.heads as usize * shape.head_dim as usize;
         check("columns of queries, keys and values", 3 * width, qkv.columns())?;
         check("columns of attention", width, out.columns())?;
@@ -50,12 +49,17 @@ impl Attention {
         } else {
             (texts::attention(space, shape, half), AttentionShape::QUERIES)
         };
-        let kernel = gpu.kernel(&KernelSource {
+        let source = KernelSource {
             name: "attention",
             text: &text,
             buffers: &[Access::Read, Access::Write],
             parameter_bytes: 0,
-        })?;
+        };
+        // SAFETY: `record` dispatches as many images as both sides have rows for, of as many columns as the text was made for, and
+        // the shader reads and writes none but their tokens' and heads'. Indices of workgroup arrays and of a thread's own
+        // are bounded by constants, as loops are. Divisors are constants, which the check above keeps from zero, or sums of
+        // exponentials of which one is 1.
+        let kernel = unsafe { gpu.kernel_unchecked(&source) }?;
         let [tokens, heads, head_dim] = [shape.tokens, shape.heads, shape.head_dim].map(u64::from);
         Ok(Attention {
             arguments: gpu.bind(&kernel, &[qkv.buffer().whole(), out.buffer().whole()])?,
@@ -188,190 +192,7 @@ impl Prefix {
     }
 }
 
-/// Where rows lie in a buffer: row `r` begins at number `base + r / group * outer + r % group * inner`, and is normalised with
-/// vector number `r % group / per_vector`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct RowGroups {
-    /// Number that the first row begins at.
-    pub base: u32,
-    /// Rows of a group.
-    pub group: u32,
-    /// Numbers from group to group.
-    pub outer: u32,
-    /// Numbers from row to row in a group.
-    pub inner: u32,
-    /// Rows of a group that share a vector of gains.
-    pub per_vector: u32,
-}
-
-impl RowGroups {
-    /// Rows of `columns` numbers, one behind the other.
-    pub fn dense(columns: usize) -> RowGroups {
-        let outer = row_stride(columns) as u32;
-        RowGroups { base: 0, group: 1, outer, inner: 0, per_vector: 1 }
-    }
-
-    /// Whether all of them begin at multiples of four numbers.
-    fn is_aligned(&self) -> bool {
-        [self.base, self.outer, self.inner].iter().all(|place| place.is_multiple_of(4))
-    }
-
-    /// Rows that end within `numbers` numbers.
-    fn room(&self, numbers: usize, columns: usize) -> usize {
-        let [base, group, outer, inner] =
-            [self.base, self.group, self.outer, self.inner].map(|value| value as usize);
-        let last = base + group.saturating_sub(1) * inner + columns;
-        if last > numbers { 0 } else { ((numbers - last) / outer.max(1) + 1) * group }
-    }
-}
-
-/// Rows that are normalised or cut out of images.
-#[derive(Clone, Debug)]
-pub struct RowOperation {
-    arguments: Arguments,
-    groups: RowGroups,
-    /// Rows that there is room for.
-    rows: usize,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct RowParameters {
-    rows: u32,
-    groups: RowGroups,
-}
-
-impl RowOperation {
-    /// LayerNorm of rows of `input`, which `groups` describes, to the rows of `out`; `norm` are gains and biases.
-    ///
-    /// # Errors
-    /// [`GpuError::Length`] when the shapes do not belong together, [`GpuError::Refused`] for half precision in rows that do not
-    /// begin at multiples of four, and those of [`Gpu::kernel`] and [`Gpu::bind`].
-    pub fn layer_norm(
-        gpu: &Gpu,
-        epsilon: f32,
-        input: &Rows,
-        groups: RowGroups,
-        norm: [&Buffer; 2],
-        out: &Rows,
-    ) -> Result<RowOperation, GpuError> {
-        let shape = RowShape {
-            columns: out.columns() as u32,
-            source: RowSource::Normalized { epsilon },
-            in_place: false,
-            aligned: groups.is_aligned(),
-            input: input.element(),
-            output: out.element(),
-        };
-        let buffers = [input.buffer(), out.buffer(), norm[0], norm[1]].map(Buffer::whole);
-        let access = [Access::Read, Access::Write, Access::Read, Access::Read];
-        let mut operation = RowOperation::new(gpu, &shape, groups, &buffers, &access)?;
-        let room = groups.room(numbers(input), out.columns());
-        operation.rows = room.min(out.rows());
-        Ok(operation)
-    }
-
-    /// LayerNorm of rows of `columns` numbers in `data`, which `groups` describes, in place.
-    ///
-    /// # Errors
-    /// As [`RowOperation::layer_norm`].
-    pub fn layer_norm_in_place(
-        gpu: &Gpu,
-        epsilon: f32,
-        data: &Rows,
-        columns: usize,
-        groups: RowGroups,
-        norm: [&Buffer; 2],
-    ) -> Result<RowOperation, GpuError> {
-        let shape = RowShape {
-            columns: columns as u32,
-            source: RowSource::Normalized { epsilon },
-            in_place: true,
-            // What lies between the last column and the next multiple of four is none of this row's.
-            aligned: groups.is_aligned() && columns.is_multiple_of(4),
-            input: data.element(),
-            output: data.element(),
-        };
-        let buffers = [data.buffer(), norm[0], norm[1]].map(Buffer::whole);
-        let access = [Access::Write, Access::Read, Access::Read];
-        let mut operation = RowOperation::new(gpu, &shape, groups, &buffers, &access)?;
-        operation.rows = groups.room(numbers(data), columns);
-        Ok(operation)
-    }
-
-    /// Patches of `images`, `[images, channels, height, width]` in `f32`, to the rows of `out`, in the order of the weights of a
-    /// patch embedding.
-    ///
-    /// # Errors
-    /// As [`RowOperation::layer_norm`].
-    pub fn patches(
-        gpu: &Gpu,
-        patches: &PatchShape,
-        images: &Buffer,
-        out: &Rows,
-    ) -> Result<RowOperation, GpuError> {
-        let PatchShape { channels, image, patch } = *patches;
-        let [channels, height, width, patch_height, patch_width] =
-            [channels, image[0], image[1], patch[0], patch[1]].map(|size| size as usize);
-        check("numbers of a patch", channels * patch_height * patch_width, out.columns())?;
-        let shape = RowShape {
-            columns: out.columns() as u32,
-            source: RowSource::Patches(*patches),
-            in_place: false,
-            aligned: false,
-            input: Element::F32,
-            output: out.element(),
-        };
-        let buffers = [images.whole(), out.buffer().whole()];
-        let access = [Access::Read, Access::Write];
-        let groups = RowGroups::dense(out.columns());
-        let mut operation = RowOperation::new(gpu, &shape, groups, &buffers, &access)?;
-        let per_image = (height / patch_height) * (width / patch_width);
-        let images = images.bytes() as usize / size_of::<f32>() / (channels * height * width);
-        operation.rows = (images * per_image).min(out.rows());
-        Ok(operation)
-    }
-
-    fn new(
-        gpu: &Gpu,
-        shape: &RowShape,
-        groups: RowGroups,
-        buffers: &[Binding<'_>],
-        access: &[Access],
-    ) -> Result<RowOperation, GpuError> {
-        if shape.input == Element::F16 && !shape.aligned {
-            return Err(refused("rows", "half precision needs rows at multiples of four numbers"));
-        }
-        let kernel = gpu.kernel(&KernelSource {
-            name: "rows",
-            text: &texts::rows(gpu.parameter_space(), shape),
-            buffers: access,
-            parameter_bytes: size_of::<RowParameters>() as u32,
-        })?;
-        Ok(RowOperation { arguments: gpu.bind(&kernel, buffers)?, groups, rows: 0 })
-    }
-
-    /// For the first `rows` rows.
-    ///
-    /// # Errors
-    /// [`GpuError::Length`] when there is no room for so many.
-    pub fn record(&self, recorder: &mut Recorder, rows: usize) -> Result<(), GpuError> {
-        let rows = check_room(rows, self.rows)?;
-        let most = recorder.gpu().capabilities().limits.max_compute_workgroups_per_dimension;
-        let across = rows.min(most).max(1);
-        let parameters = RowParameters { rows, groups: self.groups };
-        recorder.dispatch(&self.arguments, &parameters, [across, rows.div_ceil(across), 1]);
-        Ok(())
-    }
-}
-
-/// Numbers that the memory of rows holds.
-fn numbers(rows: &Rows) -> usize {
-    rows.buffer().bytes() as usize / rows.element().bytes()
-}
-
-fn check(what: &'static str, expected: usize, found: usize) -> Result<(), GpuError> {
+pub(super) fn check(what: &'static str, expected: usize, found: usize) -> Result<(), GpuError> {
     if expected == found {
         return Ok(());
     }
@@ -379,7 +200,7 @@ fn check(what: &'static str, expected: usize, found: usize) -> Result<(), GpuErr
 }
 
 /// `count`, if there is room for so many.
-fn check_room(count: usize, room: usize) -> Result<u32, GpuError> {
+pub(super) fn check_room(count: usize, room: usize) -> Result<u32, GpuError> {
     match u32::try_from(count) {
         Ok(small) if count <= room => Ok(small),
         _ => Err(GpuError::Length {
@@ -397,6 +218,6 @@ fn single(what: &str, rows: &[&Rows]) -> Result<(), GpuError> {
     Err(refused(what, "it is done in single precision only"))
 }
 
-fn refused(what: &str, reason: &str) -> GpuError {
+pub(super) fn refused(what: &str, reason: &str) -> GpuError {
     GpuError::Refused { what: what.to_owned(), reason: reason.to_owned() }
 }

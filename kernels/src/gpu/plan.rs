@@ -49,8 +49,8 @@ impl Plan {
     /// The plan for a product of `rows` rows and `n` output features, without measuring: the same on every run.
     ///
     /// [`Arithmetic::Half`] is computed in f32 where there are no cooperative matrices, [`Arithmetic::Int8`] expects codes on
-    /// both sides. The tile is the largest of those that the device has which leaves a good many of its multiprocessors something
-    /// to do, or else the smallest.
+    /// both sides. The tile is the largest of three which the device has and which leaves a good many of its multiprocessors
+    /// something to do, or else the smallest; the other [`TileSize`]s have to be measured.
     pub fn choose(
         capabilities: &Capabilities,
         arithmetic: Arithmetic,
@@ -68,10 +68,24 @@ impl Plan {
             let [tile_rows, tile_columns] = plan.tile(capabilities).map(|edge| edge as usize);
             rows.div_ceil(tile_rows) * n.div_ceil(tile_columns) >= enough
         };
-        let sizes = TileSize::ALL.into_iter().rev();
+        let sizes = [TileSize::Large, TileSize::Medium, TileSize::Small].into_iter();
         let plans = sizes.map(|size| Plan { variant, size });
         let smallest = Plan { variant, size: TileSize::Small };
         plans.filter(|plan| plan.check(capabilities).is_ok()).find(busy).unwrap_or(smallest)
+    }
+
+    /// The plans by which a device can compute in an arithmetic: half precision in f32 as well, which is more exact and, where a
+    /// product is small, may be faster.
+    pub fn candidates(capabilities: &Capabilities, arithmetic: Arithmetic) -> Vec<Plan> {
+        let variants: &[Variant] = match arithmetic {
+            Arithmetic::Int8 => &[Variant::Integer],
+            Arithmetic::Half => &[Variant::Cooperative, Variant::Tiled],
+            Arithmetic::F32 => &[Variant::Tiled],
+        };
+        let plans = variants
+            .iter()
+            .flat_map(|&variant| TileSize::ALL.map(move |size| Plan { variant, size }));
+        plans.filter(|plan| plan.check(capabilities).is_ok()).collect()
     }
 
     /// Whether a device can run it.
@@ -144,8 +158,11 @@ impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = match self.size {
             TileSize::Small => "small",
+            TileSize::Deep => "deep",
             TileSize::Medium => "medium",
+            TileSize::Tall => "tall",
             TileSize::Large => "large",
+            TileSize::Huge => "huge",
         };
         write!(formatter, "{}-{size}", self.variant)
     }

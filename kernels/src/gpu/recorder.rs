@@ -1,4 +1,4 @@
-//! Recording dispatches, submitting them, and reading results back.
+//! Recording dispatches and submitting them.
 //!
 //! Consecutive dispatches share one compute pass. Their parameters are immediates where the device has them. Elsewhere they are
 //! written, one behind the other, to a uniform buffer that the recorder borrows from the device: the driver orders such a write
@@ -6,12 +6,14 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytemuck::Pod;
-use wgpu::{BufferUsages, MapMode, PollType};
+use wgpu::{BufferUsages, MapMode};
 
 use super::capabilities::PARAMETER_BYTES;
+use super::readback::{Mapped, Readback};
+use super::timer::{Elapsed, Timestamps};
 use super::{Arguments, Buffer, Gpu, GpuError};
 
 /// Dispatches whose parameters fit in one uniform buffer.
@@ -34,6 +36,7 @@ pub struct Recorder {
     encoder: wgpu::CommandEncoder,
     pass: Option<wgpu::ComputePass<'static>>,
     parameters: Option<ParameterBlock>,
+    timestamps: Option<Timestamps>,
     /// What of [`Recorder::spend`] was spent since the last submission.
     work: u64,
     /// The first error, which [`Recorder::submit`] returns.
@@ -54,6 +57,7 @@ impl Recorder {
             name: name.to_owned(),
             pass: None,
             parameters: None,
+            timestamps: None,
             work: 0,
             failed: None,
             mappings: Vec::new(),
@@ -111,7 +115,8 @@ impl Recorder {
         let uniform = !parameters.is_empty() && !self.gpu.capabilities().immediates;
         let offset = if uniform { self.push_parameters(parameters)? } else { 0 };
         let pass = self.pass.get_or_insert_with(|| {
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: None };
+            let timestamp_writes = self.timestamps.as_mut().map(Timestamps::writes);
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
             self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
         });
         pass.set_pipeline(kernel.pipeline());
@@ -153,6 +158,31 @@ impl Recorder {
             self.failed.get_or_insert(error);
         }
         self.work = self.work.saturating_add(work);
+    }
+
+    /// Has the device take the time of the dispatches to come.
+    ///
+    /// # Errors
+    /// [`GpuError::Refused`] where its [`timestamps`](super::Capabilities::timestamps) do not exist, [`GpuError::Lost`].
+    pub fn start_timer(&mut self) -> Result<(), GpuError> {
+        self.pass = None;
+        self.timestamps = Some(Timestamps::new(&self.gpu)?);
+        Ok(())
+    }
+
+    /// The time of the dispatches since [`Recorder::start_timer`], of which there must be one, once this is submitted and computed.
+    ///
+    /// # Errors
+    /// [`GpuError::Refused`] where no timer was started; [`GpuError::OutOfMemory`] or [`GpuError::Lost`].
+    pub fn stop_timer(&mut self) -> Result<Elapsed, GpuError> {
+        self.pass = None;
+        let timestamps = self.timestamps.take().ok_or_else(|| GpuError::Refused {
+            what: self.name.clone(),
+            reason: "no timer was started".to_owned(),
+        })?;
+        let ticks = timestamps.resolve(&self.gpu, &mut self.encoder)?;
+        let period = self.gpu.queue().get_timestamp_period();
+        Ok(Elapsed { ticks: self.read_back(&ticks, 0..2)?, period })
     }
 
     /// Copies `bytes` bytes (a multiple of four, as are the offsets) from one buffer to another.
@@ -326,58 +356,5 @@ impl Submission {
     /// [`GpuError::Lost`], or [`GpuError::Timeout`] after a minute (half an hour where the host's cores compute).
     pub fn wait(self) -> Result<(), GpuError> {
         self.gpu.wait(Some(self.index))
-    }
-}
-
-/// Whether a buffer could be mapped, once that is known.
-type Mapped = OnceLock<bool>;
-
-/// Results on their way to the host.
-#[derive(Debug)]
-pub struct Readback<T> {
-    gpu: Gpu,
-    staging: wgpu::Buffer,
-    /// Bytes before the first element.
-    skip: usize,
-    count: usize,
-    mapped: Arc<Mapped>,
-    elements: PhantomData<fn() -> T>,
-}
-
-impl<T: Pod> Readback<T> {
-    /// Whether they are there, so that [`Readback::wait`] returns at once. Never, before the recorder is submitted.
-    ///
-    /// # Errors
-    /// [`GpuError::Lost`].
-    pub fn is_ready(&self) -> Result<bool, GpuError> {
-        self.gpu.poll(PollType::Poll)?;
-        Ok(self.mapped.get().is_some())
-    }
-
-    /// Waits for them.
-    ///
-    /// # Errors
-    /// [`GpuError::Lost`], or [`GpuError::Timeout`] after a minute (half an hour where the host's cores compute);
-    /// [`GpuError::Refused`] when the recorder was not submitted.
-    pub fn wait(self) -> Result<Vec<T>, GpuError> {
-        if self.mapped.get().is_none() {
-            self.gpu.wait(None)?;
-        }
-        match self.mapped.get() {
-            Some(true) => {}
-            Some(false) => return Err(self.gpu.lose("results could not be read")),
-            None => {
-                return Err(GpuError::Refused {
-                    what: "reading back".to_owned(),
-                    reason: "the commands were never submitted".to_owned(),
-                });
-            }
-        }
-        let view = self.staging.get_mapped_range(..).map_err(|error| GpuError::Refused {
-            what: "reading back".to_owned(),
-            reason: error.to_string(),
-        })?;
-        let bytes = &view[self.skip..][..self.count * size_of::<T>()];
-        Ok(bytemuck::pod_collect_to_vec(bytes))
     }
 }

@@ -5,8 +5,8 @@
 
 use half::f16;
 
-use super::shader::{Element, quantize_text};
-use super::{Access, Arguments, Buffer, Gpu, GpuError, KernelSource, Recorder};
+use super::shader::Element;
+use super::{Buffer, Gpu, GpuError};
 
 /// Numbers that a row of `columns` takes.
 pub const fn row_stride(columns: usize) -> usize {
@@ -221,72 +221,6 @@ pub struct QuantizedRows {
     pub scales: Vec<f32>,
     /// Code that stands for zero in each row.
     pub zeros: Vec<i32>,
-}
-
-/// Quantises rows of numbers, bound to its buffers.
-#[derive(Clone, Debug)]
-pub struct Quantize {
-    arguments: Arguments,
-    columns: u32,
-    rows: usize,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Parameters {
-    quads: u32,
-    columns: u32,
-    words: u32,
-    first_row: u32,
-}
-
-impl Quantize {
-    /// Quantises rows of `from` to the same rows of `to`.
-    ///
-    /// # Errors
-    /// [`GpuError::Length`] when they differ in columns; [`GpuError::Refused`] or [`GpuError::Lost`].
-    pub fn new(gpu: &Gpu, from: &Rows, to: &Quantized) -> Result<Quantize, GpuError> {
-        if from.columns != to.columns {
-            return Err(GpuError::Length {
-                what: "columns to quantise",
-                expected: to.columns as u64,
-                found: from.columns as u64,
-            });
-        }
-        let kernel = gpu.kernel(&KernelSource {
-            name: "quantise",
-            text: &quantize_text(from.element, gpu.parameter_space()),
-            buffers: &[Access::Read, Access::Write, Access::Write],
-            parameter_bytes: size_of::<Parameters>() as u32,
-        })?;
-        let buffers = [from.buffer.whole(), to.codes.whole(), to.grids.whole()];
-        Ok(Quantize {
-            arguments: gpu.bind(&kernel, &buffers)?,
-            columns: from.columns as u32,
-            rows: from.rows.min(to.rows),
-        })
-    }
-
-    /// Quantises the first `count` rows.
-    ///
-    /// # Errors
-    /// [`GpuError::Length`] when there is no room for so many.
-    pub fn record(&self, recorder: &mut Recorder, count: usize) -> Result<(), GpuError> {
-        check_rows(count, self.rows)?;
-        let most = recorder.gpu().capabilities().limits.max_compute_workgroups_per_dimension;
-        let count = count as u32;
-        for first_row in (0..count).step_by(most as usize) {
-            let parameters = Parameters {
-                quads: row_stride(self.columns as usize) as u32 / 4,
-                columns: self.columns,
-                words: self.columns.next_multiple_of(16) / 4,
-                first_row,
-            };
-            let workgroups = (count - first_row).min(most);
-            recorder.dispatch(&self.arguments, &parameters, [workgroups, 1, 1]);
-        }
-        Ok(())
-    }
 }
 
 /// Whether there is room for so many rows.

@@ -99,7 +99,12 @@ pub(crate) struct MachineArgs {
 
 impl MachineArgs {
     fn options(&self, compute: Compute) -> SessionOptions {
-        SessionOptions { threads: self.threads, compute, int8_agreement: self.int8_agreement }
+        SessionOptions {
+            threads: self.threads,
+            compute,
+            int8_agreement: self.int8_agreement,
+            ..SessionOptions::default()
+        }
     }
 
     fn open(

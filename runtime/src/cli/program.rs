@@ -23,7 +23,8 @@ Exit codes: 0 done, 1 a check failed, 2 usage, 3 bad input file, 4 reading or wr
 130 interrupted (Ctrl-C), 143 terminated; whatever the code, no file is left half written.
 
 FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set,
-FRESNEL_GPU=INDEX|NAME|vulkan|metal|dx12 says which GPU --device gpu is.")]
+FRESNEL_GPU=INDEX|NAME|vulkan|metal|dx12 says which GPU --device gpu is, FRESNEL_GPU_AUTOTUNE=0|1 whether
+its kernels are chosen by timing them.")]
 pub struct Program {
     #[command(subcommand)]
     command: Command,

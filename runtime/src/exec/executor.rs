@@ -19,19 +19,27 @@ pub(crate) enum Executor {
 }
 
 impl Executor {
-    /// An executor on the device of `model`; `threads` threads (0: one per core) on the host.
+    /// An executor on the device of `model`; `threads` threads (0: one per core) on the host. Whether a GPU's kernels are measured,
+    /// `gpu_autotune` says, or else the device.
     ///
     /// # Errors
     /// Those of the device's executor.
-    pub(crate) fn new(model: &Model, threads: usize) -> Result<Self, Error> {
+    #[cfg_attr(not(feature = "gpu"), expect(unused_variables))]
+    pub(crate) fn new(
+        model: &Model,
+        threads: usize,
+        gpu_autotune: Option<bool>,
+    ) -> Result<Self, Error> {
         match model.placed() {
             Placed::Cpu(weights) => {
                 cpu::Executor::new(model.config(), weights, threads).map(Box::new).map(Self::Cpu)
             }
             #[cfg(feature = "gpu")]
-            Placed::Gpu(weights) => super::gpu::Executor::new(model.config(), weights, threads)
-                .map(Box::new)
-                .map(Self::Gpu),
+            Placed::Gpu(weights) => {
+                super::gpu::Executor::new(model.config(), weights, threads, gpu_autotune)
+                    .map(Box::new)
+                    .map(Self::Gpu)
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{Activation, Width};
 
 use super::{
     ActivationKind, CooperativeTiling, Element, EpilogueKind, MatmulShader, Matrices, OutputKind,
-    ParameterSpace, ResidualKind, TileSize, Tiling, WeightKind, operations, quantize_text,
+    ParameterSpace, ResidualKind, TileSize, Tiling, WeightKind, operations,
 };
 
 /// A shader and what it needs.
@@ -22,13 +22,6 @@ pub struct Shader {
 pub fn all() -> Vec<Shader> {
     let spaces = [ParameterSpace::Immediate, ParameterSpace::Uniform];
     let mut shaders = Vec::new();
-    for (space, element) in spaces.into_iter().flat_map(|space| ELEMENTS.map(|e| (space, e))) {
-        shaders.push(Shader {
-            name: format!("quantize {element:?} {space:?}"),
-            text: quantize_text(element, space),
-            cooperative: false,
-        });
-    }
     for (index, shader) in matmul_shaders().into_iter().enumerate() {
         let space = spaces[index % 2];
         for size in TileSize::ALL {

@@ -4,9 +4,6 @@ use std::fmt::Write;
 
 use super::{MatmulShader, ParameterSpace, TileSize, WeightKind};
 
-/// Input features of a step.
-const DEPTH: u32 = 32;
-
 /// Tile of a product on cooperative matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CooperativeTiling {
@@ -16,6 +13,8 @@ pub struct CooperativeTiling {
     pub columns: u32,
     /// Subgroups along the rows and the columns of the tile.
     subgroups: [u32; 2],
+    /// Input features of a step.
+    depth: u32,
     matrices: Matrices,
 }
 
@@ -50,12 +49,15 @@ impl Matrices {
 impl CooperativeTiling {
     /// The tile of a size.
     pub const fn of(size: TileSize, matrices: Matrices) -> CooperativeTiling {
-        let (rows, columns, subgroups) = match size {
-            TileSize::Small => (32, 64, [2, 2]),
-            TileSize::Medium => (64, 64, [2, 2]),
-            TileSize::Large => (128, 128, [2, 4]),
+        let (rows, columns, subgroups, depth) = match size {
+            TileSize::Small => (32, 64, [2, 2], 32),
+            TileSize::Deep => (32, 64, [2, 2], 64),
+            TileSize::Medium => (64, 64, [2, 2], 32),
+            TileSize::Tall => (128, 64, [2, 2], 32),
+            TileSize::Large => (128, 128, [2, 4], 32),
+            TileSize::Huge => (256, 128, [4, 2], 32),
         };
-        CooperativeTiling { rows, columns, subgroups, matrices }
+        CooperativeTiling { rows, columns, subgroups, depth, matrices }
     }
 
     /// Invocations of a workgroup.
@@ -66,12 +68,12 @@ impl CooperativeTiling {
     /// Numbers (f32) of the stage: a fragment for each subgroup, or the parts of the sums of all rows.
     fn stage_length(self) -> u32 {
         let edge = self.matrices.edge;
-        (self.subgroups[0] * self.subgroups[1] * edge * (edge + 4)).max(self.rows * DEPTH / 4)
+        (self.subgroups[0] * self.subgroups[1] * edge * (edge + 4)).max(self.rows * self.depth / 4)
     }
 
     /// Bytes of workgroup memory.
     pub fn workgroup_bytes(self) -> u32 {
-        let tiles = (self.rows + self.columns) * (DEPTH + 8) * 2;
+        let tiles = (self.rows + self.columns) * (self.depth + 8) * 2;
         tiles + self.stage_length() * 4 + self.rows * 4
     }
 
@@ -90,7 +92,7 @@ impl CooperativeTiling {
             .template(space, include_str!("wgsl/cooperative.wgsl"))
             .define("TILE_M", number(self.rows))
             .define("TILE_N", number(self.columns))
-            .define("DEPTH", number(DEPTH))
+            .define("DEPTH", number(self.depth))
             .define("EDGE", number(edge))
             .define("SUBGROUP", number(subgroup))
             .define("THREADS", number(threads))
@@ -121,9 +123,9 @@ impl CooperativeTiling {
             ($piece:ident, $($format:tt)*) => {{ let _ = writeln!(pieces.$piece, $($format)*); }};
         }
 
-        let threads = self.threads();
-        for index in 0..(self.rows * DEPTH / 4).div_ceil(threads) {
-            let rows = index * threads / (DEPTH / 4);
+        let (threads, depth) = (self.threads(), self.depth);
+        for index in 0..(self.rows * depth / 4).div_ceil(threads) {
+            let rows = index * threads / (depth / 4);
             let load = |quad: &str| format!("load_a(row + a_row + {rows}u, {quad} + a_quad)");
             line!(load_first, "    var a{index} = {};", load("0u"));
             line!(put, "        put_a(a_row + {rows}u, a_quad, a{index});");
@@ -134,8 +136,8 @@ impl CooperativeTiling {
                 line!(put_row_sums, "    stage[local + {}u] = row_sum{index};", index * threads);
             }
         }
-        for index in 0..(self.columns * DEPTH / 16).div_ceil(threads) {
-            let columns = index * threads / (DEPTH / 16);
+        for index in 0..(self.columns * depth / 16).div_ceil(threads) {
+            let columns = index * threads / (depth / 16);
             let load = |block| format!("load_b(column + b_column + {columns}u, {block} + b_block)");
             line!(load_first, "    var b{index} = {};", load("0u"));
             line!(put, "        put_block(b_column + {columns}u, b_block, b{index});");
@@ -145,7 +147,7 @@ impl CooperativeTiling {
         let [sums, a_type, b_type] = [("f32", "C"), ("f16", "A"), ("f16", "B")]
             .map(|(element, role)| self.matrices.fragment(element, role));
         let fragments = [part[0] / edge, part[1] / edge];
-        for k in (0..DEPTH).step_by(edge as usize) {
+        for k in (0..depth).step_by(edge as usize) {
             let k_units = k / unit;
             for i in 0..fragments[0] {
                 let at = format!("from_a + {}u * STRIDE + {k_units}u", i * edge);

@@ -80,15 +80,28 @@ pub struct EpilogueKind {
 pub enum TileSize {
     /// For few rows or columns.
     Small,
-    /// Between the others.
+    /// As small, in steps twice as deep: for many input features.
+    Deep,
+    /// Between small and large.
     Medium,
+    /// As many rows as large, as many columns as medium.
+    Tall,
     /// For many rows and columns.
     Large,
+    /// For many of both, on devices with much workgroup memory.
+    Huge,
 }
 
 impl TileSize {
     /// Every size, smallest first.
-    pub const ALL: [TileSize; 3] = [TileSize::Small, TileSize::Medium, TileSize::Large];
+    pub const ALL: [TileSize; 6] = [
+        TileSize::Small,
+        TileSize::Deep,
+        TileSize::Medium,
+        TileSize::Tall,
+        TileSize::Large,
+        TileSize::Huge,
+    ];
 }
 
 /// A buffer of the shader of a product.
@@ -233,12 +246,15 @@ pub struct Tiling {
 }
 
 impl Tiling {
-    /// The tile of a size. Workgroups have at most 256 invocations and 16 KiB, which every device offers.
+    /// The tile of a size. Workgroups have at most 256 invocations and, but for the largest, 16 KiB, which every device offers.
     pub const fn of(size: TileSize) -> Tiling {
         match size {
             TileSize::Small => Tiling { rows: 32, columns: 32, depth: 16, quads: [1, 1] },
+            TileSize::Deep => Tiling { rows: 32, columns: 32, depth: 32, quads: [1, 1] },
             TileSize::Medium => Tiling { rows: 64, columns: 64, depth: 16, quads: [2, 1] },
+            TileSize::Tall => Tiling { rows: 128, columns: 64, depth: 8, quads: [2, 2] },
             TileSize::Large => Tiling { rows: 128, columns: 128, depth: 8, quads: [2, 2] },
+            TileSize::Huge => Tiling { rows: 128, columns: 128, depth: 16, quads: [2, 2] },
         }
     }
 

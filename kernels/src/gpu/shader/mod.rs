@@ -8,7 +8,6 @@ mod all;
 mod cooperative;
 mod matmul;
 pub mod operations;
-mod quantize;
 mod template;
 
 pub use all::{Shader, all};
@@ -17,5 +16,4 @@ pub use matmul::{
     ActivationKind, Element, EpilogueKind, MatmulBuffer, MatmulShader, OutputKind, ResidualKind,
     TileSize, Tiling, WeightKind,
 };
-pub use quantize::quantize_text;
 pub use template::{ParameterSpace, Template};

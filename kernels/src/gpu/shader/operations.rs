@@ -1,6 +1,6 @@
 //! Shaders of the operations between the products.
 
-use super::{Element, ParameterSpace, Template};
+use super::{ActivationKind, Element, ParameterSpace, Template};
 
 /// Threads of a workgroup, where each has one element.
 pub const THREADS: u32 = 64;
@@ -14,6 +14,7 @@ const ATTENTION: &str = include_str!("wgsl/attention.wgsl");
 const WIDE_ATTENTION: &str = include_str!("wgsl/wide_attention.wgsl");
 const POOL: &str = include_str!("wgsl/pool.wgsl");
 const PREFIX: &str = include_str!("wgsl/prefix.wgsl");
+const GRID: &str = include_str!("wgsl/grid.wgsl");
 const ROWS: &str = include_str!("wgsl/rows.wgsl");
 
 /// Sizes of the attention of a model.
@@ -29,7 +30,9 @@ pub struct AttentionShape {
 
 impl AttentionShape {
     /// Queries that a workgroup of [`attention`] takes; a workgroup of [`wide_attention`] takes one.
-    pub const QUERIES: u32 = 64;
+    pub const QUERIES: u32 = 32;
+    /// Threads that share the keys of a query.
+    const SPLITS: u32 = 4;
     /// Widest heads for [`attention`]: query and sums of a thread stay in registers, or near them.
     pub const MAX_NARROW: u32 = 128;
 
@@ -51,15 +54,21 @@ impl AttentionShape {
     }
 }
 
-/// Attention with a thread per query, queries, keys, values and outputs stored in half precision or not.
+/// Attention with some threads per query, queries, keys, values and outputs stored in half precision or not.
 pub fn attention(space: ParameterSpace, shape: &AttentionShape, half: bool) -> String {
+    let quarters = shape.head_dim.div_ceil(4);
+    let threads = AttentionShape::SPLITS * AttentionShape::QUERIES;
+    let at_least = |length: u32| format!("{}u", length.max(shape.keys() * quarters));
     Template::new(space, &[ATTENTION])
         .define("QUERIES", AttentionShape::QUERIES)
+        .define("SPLITS", AttentionShape::SPLITS)
+        .define("KEYS_LENGTH", at_least(AttentionShape::SPLITS * threads))
+        .define("VALUES_LENGTH", at_least(threads))
         .define("KEYS", shape.keys())
         .define("TOKENS", shape.tokens)
         .define("HEADS", shape.heads)
         .define("HEAD_DIM", shape.head_dim)
-        .define("QUARTERS", shape.head_dim.div_ceil(4))
+        .define("QUARTERS", quarters)
         .define("INPUT_STRIDE", stride(3 * shape.heads * shape.head_dim))
         .define("OUTPUT_STRIDE", stride(shape.heads * shape.head_dim))
         .flag("ALIGNED", shape.head_dim.is_multiple_of(4))
@@ -142,6 +151,8 @@ pub enum RowSource {
     },
     /// Patches of images.
     Patches(PatchShape),
+    /// Rows of numbers as they are.
+    Stored,
 }
 
 /// How images are cut.
@@ -168,8 +179,8 @@ pub struct RowShape {
     pub aligned: bool,
     /// How numbers of the input lie in memory; in single precision where they are not aligned.
     pub input: Element,
-    /// How those of the output do.
-    pub output: Element,
+    /// What those of the output are: numbers where they are written in place.
+    pub output: ActivationKind,
 }
 
 impl RowShape {
@@ -179,7 +190,7 @@ impl RowShape {
     }
 }
 
-/// Rows, normalised or gathered.
+/// Rows, normalised, gathered or as they are, as numbers or as codes.
 pub fn rows(space: ParameterSpace, shape: &RowShape) -> String {
     let patches = matches!(shape.source, RowSource::Patches(_));
     let scalar = patches || !shape.aligned;
@@ -187,16 +198,21 @@ pub fn rows(space: ParameterSpace, shape: &RowShape) -> String {
         Element::F32 => "vec4<f32>",
         Element::F16 => "vec2<u32>",
     };
-    let [half_input, half_output] =
-        [shape.input, shape.output].map(|element| element == Element::F16);
-    let first_norm = if shape.in_place { 1 } else { 2 };
-    let written = if shape.in_place { "QUARTERS" } else { "STRIDE / 4u" };
-    let template = Template::new(space, &[ROWS])
+    let half_input = shape.input == Element::F16;
+    let half_output = shape.output == ActivationKind::Floats(Element::F16);
+    let (texts, output, first_norm, written): (&[&str], _, _, _) = match shape.output {
+        ActivationKind::Floats(_) if shape.in_place => (&[ROWS], "", 1, "QUARTERS".to_owned()),
+        ActivationKind::Floats(element) => (&[ROWS], quarter(element), 2, "STRIDE / 4u".to_owned()),
+        ActivationKind::Int8 => {
+            (&[GRID, ROWS], "", 3, format!("{}u", shape.columns.div_ceil(16) * 4))
+        }
+    };
+    let template = Template::new(space, texts)
         .define("THREADS", shape.threads())
         .define("COLUMNS", shape.columns)
         .define("STRIDE", stride(shape.columns))
         .define("INPUT", if scalar { "f32" } else { quarter(shape.input) })
-        .define("OUTPUT", quarter(shape.output))
+        .define("OUTPUT", output)
         .define("SCALE", first_norm)
         .define("SHIFT", first_norm + 1)
         .define("WRITTEN", written)
@@ -205,6 +221,7 @@ pub fn rows(space: ParameterSpace, shape: &RowShape) -> String {
         .flag("OUTPUT_F16", half_output)
         .flag("HALF", half_input || half_output)
         .flag("IN_PLACE", shape.in_place)
+        .flag("QUANTIZED", shape.output == ActivationKind::Int8)
         .flag("PATCHES", patches);
     match shape.source {
         RowSource::Normalized { epsilon } => {
@@ -216,6 +233,7 @@ pub fn rows(space: ParameterSpace, shape: &RowShape) -> String {
             .define("WIDTH", image[1])
             .define("PATCH_HEIGHT", patch[0])
             .define("PATCH_WIDTH", patch[1]),
+        RowSource::Stored => template,
     }
     .render()
 }
@@ -241,14 +259,19 @@ pub(super) fn all(space: ParameterSpace) -> Vec<(String, String)> {
     let patches =
         RowSource::Patches(PatchShape { channels: 3, image: [224, 224], patch: [16, 16] });
     let (single, half) = (Element::F32, Element::F16);
+    let [to_single, to_half] = [single, half].map(ActivationKind::Floats);
     for (source, in_place, aligned, input, output) in [
-        (norm, false, true, single, single),
-        (norm, false, true, single, half),
-        (norm, true, true, single, single),
-        (norm, true, true, half, half),
-        (norm, true, false, single, single),
-        (patches, false, false, single, single),
-        (patches, false, false, single, half),
+        (norm, false, true, single, to_single),
+        (norm, false, true, single, to_half),
+        (norm, false, true, single, ActivationKind::Int8),
+        (norm, true, true, single, to_single),
+        (norm, true, true, half, to_half),
+        (norm, true, false, single, to_single),
+        (patches, false, false, single, to_single),
+        (patches, false, false, single, to_half),
+        (patches, false, false, single, ActivationKind::Int8),
+        (RowSource::Stored, false, true, single, ActivationKind::Int8),
+        (RowSource::Stored, false, true, half, ActivationKind::Int8),
     ] {
         let shape = RowShape { columns: 768, source, in_place, aligned, input, output };
         shaders.push((format!("{shape:?}"), rows(space, &shape)));

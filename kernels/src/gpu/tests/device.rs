@@ -1,6 +1,7 @@
 //! The device layer: data there and back, errors that are errors.
 
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::super::shader::{ParameterSpace, Template};
 use super::super::*;
@@ -24,19 +25,19 @@ struct Scale {
     factor: f32,
 }
 
-fn scale_kernel(gpu: &Gpu) -> Kernel {
+fn scale_kernel(gpu: &Gpu) -> Result<Kernel, GpuError> {
     let source = KernelSource {
         name: "scale",
         text: &Template::new(gpu.parameter_space(), &[SCALE]).render(),
         buffers: &[Access::Read, Access::Write],
         parameter_bytes: 8,
     };
-    gpu.kernel(&source).unwrap()
+    gpu.kernel(&source)
 }
 
 /// Doubles `values`, many dispatches in a row.
 fn scaled(gpu: &Gpu, values: &[f32], times: usize) -> Result<Vec<f32>, GpuError> {
-    let kernel = scale_kernel(gpu);
+    let kernel = scale_kernel(gpu)?;
     let buffers = [gpu.buffer_of("a", values)?, gpu.buffer("b", size_of_val(values) as u64)?];
     let there = gpu.bind(&kernel, &[buffers[0].whole(), buffers[1].whole()])?;
     let back = gpu.bind(&kernel, &[buffers[1].whole(), buffers[0].whole()])?;
@@ -88,8 +89,8 @@ fn dispatches_run_in_order_with_parameters_of_their_own() {
 #[test]
 fn a_kernel_is_compiled_once_and_refused_when_wrong() {
     let Some(gpu) = test_gpu() else { return };
-    scale_kernel(&gpu);
-    scale_kernel(&gpu);
+    scale_kernel(&gpu).unwrap();
+    scale_kernel(&gpu).unwrap();
     assert_eq!(gpu.kernels().len(), 1);
     let source = KernelSource { name: "wrong", text: "fn", buffers: &[], parameter_bytes: 0 };
     let error = gpu.kernel(&source).unwrap_err();
@@ -106,7 +107,7 @@ fn more_than_the_device_offers_is_refused() {
         let error = gpu.buffer("too large", bytes).unwrap_err();
         assert!(matches!(error, GpuError::Limit { needed, .. } if needed == bytes), "{error}");
     }
-    let kernel = scale_kernel(&gpu);
+    let kernel = scale_kernel(&gpu).unwrap();
     let buffers = [gpu.buffer("a", 4).unwrap(), gpu.buffer("b", 4).unwrap()];
     let arguments = gpu.bind(&kernel, &[buffers[0].whole(), buffers[1].whole()]).unwrap();
     let mut recorder = Recorder::new(&gpu, "too many").unwrap();
@@ -160,6 +161,36 @@ fn a_lost_device_is_an_error_and_no_hang() {
         assert!(matches!(error, GpuError::Lost { .. }), "{error}");
     }
     assert!(start.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn a_device_lost_while_it_computes_is_an_error_without_a_panic() {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.location().is_some_and(|location| location.file().contains("wgpu")) {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+        }
+        hook(info);
+    }));
+    for delay in 0..20 {
+        let Some(gpu) = test_gpu() else { return };
+        let until_lost = || loop {
+            if let Err(error) = scaled(&gpu, &[1.5; 1000], 100) {
+                break error;
+            }
+        };
+        let errors = std::thread::scope(|scope| {
+            let workers = [(); 2].map(|()| scope.spawn(until_lost));
+            std::thread::sleep(Duration::from_micros(500 * delay));
+            gpu.device().destroy();
+            workers.map(|worker| worker.join().unwrap())
+        });
+        for error in errors {
+            assert!(matches!(error, GpuError::Lost { .. }), "{error}");
+        }
+    }
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -206,9 +206,6 @@ fn large_products_are_cut_into_short_dispatches() {
     matmul.record(&mut recorder, 100).unwrap();
     recorder.submit().unwrap();
     close(&output.read(&setup.gpu, 100).unwrap(), &expected, 2e-5);
-    // Measuring may choose any tile, and computes the same.
-    let plan = Plan::measured(&gpu, plan, &descriptor, 10).unwrap();
-    assert_eq!(plan.variant, Variant::Tiled);
 }
 
 #[test]

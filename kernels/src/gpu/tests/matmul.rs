@@ -24,12 +24,22 @@ const SHAPES: [(usize, usize, usize); 6] =
 
 /// A plan with the widths and shapes that it is tested with. The smallest tile has them all; what the larger ones do otherwise does
 /// not depend on the width, and software takes seconds to compile one of them.
-fn trials(variant: Variant) -> impl Iterator<Item = (Plan, Vec<Case>)> {
-    TileSize::ALL.into_iter().map(move |size| {
+fn trials(gpu: &Gpu, variant: Variant) -> impl Iterator<Item = (Plan, Vec<Case>)> {
+    let offered =
+        move |size: &TileSize| match (Plan { variant, size: *size }).check(gpu.capabilities()) {
+            Ok(()) => true,
+            Err(error) => {
+                println!("skipped: {variant} {size:?} on {}: {error}", gpu.summary());
+                false
+            }
+        };
+    TileSize::ALL.into_iter().filter(offered).map(move |size| {
         let cases = match size {
             TileSize::Small => cases(&Width::ALL, &SHAPES),
-            TileSize::Medium => cases(&[Width::Three], &SHAPES[2..3]),
+            TileSize::Deep | TileSize::Medium => cases(&[Width::Three], &SHAPES[2..3]),
+            TileSize::Tall => cases(&[Width::Four], &SHAPES[5..]),
             TileSize::Large => cases(&[Width::Two], &SHAPES[4..]),
+            TileSize::Huge => cases(&[Width::Three], &SHAPES[4..5]),
         };
         (Plan { variant, size }, cases)
     })
@@ -119,7 +129,7 @@ fn small(variant: Variant) -> Plan {
 #[test]
 fn tiled_products_agree_with_the_oracle() {
     let Some(gpu) = test_gpu() else { return };
-    for (plan, cases) in trials(Variant::Tiled) {
+    for (plan, cases) in trials(&gpu, Variant::Tiled) {
         check_float_products(&gpu, plan, cases, F32_TOLERANCE);
     }
     check_float_matrices(&gpu, small(Variant::Tiled), F32_TOLERANCE);
@@ -130,7 +140,7 @@ fn products_on_emulated_cooperative_matrices_agree_with_the_oracle() {
     let Some(gpu) = test_gpu() else { return };
     let emulated =
         |edge| gpu.with(|capabilities| capabilities.cooperative = Some(Matrices::emulated(edge)));
-    for (plan, cases) in trials(Variant::Cooperative) {
+    for (plan, cases) in trials(&emulated(16), Variant::Cooperative) {
         check_float_products(&emulated(16), plan, cases, HALF_TOLERANCE);
     }
     let plan = small(Variant::Cooperative);
@@ -145,7 +155,7 @@ fn products_on_cooperative_matrices_agree_with_the_oracle() {
         println!("skipped: {} has no cooperative matrices", gpu.summary());
         return;
     }
-    for (plan, cases) in trials(Variant::Cooperative) {
+    for (plan, cases) in trials(&gpu, Variant::Cooperative) {
         check_float_products(&gpu, plan, cases, HALF_TOLERANCE);
     }
     check_float_matrices(&gpu, small(Variant::Cooperative), HALF_TOLERANCE);
@@ -156,7 +166,8 @@ fn quantized(gpu: &Gpu, pool: &Pool, case: &Case) -> (Quantized, Activations) {
     let codes = Quantized::new(gpu, case.m, case.k).unwrap();
     let numbers = Rows::of(gpu, "a", Element::F32, &case.a, case.k).unwrap();
     let mut recorder = Recorder::new(gpu, "quantise").unwrap();
-    Quantize::new(gpu, &numbers, &codes).unwrap().record(&mut recorder, case.m).unwrap();
+    let quantize = RowOperation::quantize(gpu, &numbers, &codes).unwrap();
+    quantize.record(&mut recorder, case.m).unwrap();
     recorder.submit().unwrap();
     (codes, case.pack(pool, Arithmetic::Int8))
 }
@@ -165,7 +176,7 @@ fn quantized(gpu: &Gpu, pool: &Pool, case: &Case) -> (Quantized, Activations) {
 fn integer_products_are_exact() {
     let Some(gpu) = test_gpu() else { return };
     let pool = Pool::with_isa(1, Isa::Scalar).unwrap();
-    for (plan, cases) in trials(Variant::Integer) {
+    for (plan, cases) in trials(&gpu, Variant::Integer) {
         for case in cases {
             let (codes, packed) = quantized(&gpu, &pool, &case);
             let weights = matrix(&gpu, &case);

@@ -1,5 +1,6 @@
 //! Tests on a device: a card, or a renderer on the host's cores.
 
+mod autotune;
 mod device;
 mod epilogue;
 mod matmul;

@@ -117,6 +117,61 @@ fn rows_are_normalised_as_on_the_cpu() {
     }
 }
 
+/// Codes and grids, to the last bit.
+fn codes_of(gpu: &Gpu, rows: &Quantized, count: usize) -> (Vec<i8>, Vec<u32>, Vec<i32>, Vec<i32>) {
+    let QuantizedRows { codes, scales, zeros } = rows.read(gpu, count).unwrap();
+    let grids = gpu.download::<[i32; 4]>(&rows.grids, 0..count).unwrap();
+    let sums = grids.iter().map(|grid| grid[2]).collect();
+    (codes, scales.iter().map(|scale| scale.to_bits()).collect(), zeros, sums)
+}
+
+#[test]
+fn rows_are_quantised_on_the_way_as_they_are_afterwards() {
+    let Some(gpu) = test_gpu() else { return };
+    // One word of a group of 16 codes, a part of one, rows of several pieces for each thread.
+    for (rows, columns) in [(3, 1), (3, 6), (5, 42), (4, 192), (3, 1030)] {
+        let mut x = floats(rows * columns, 2.0);
+        // A row that is no number has no codes, a constant one is zero before its bias.
+        x[0] = f32::NAN;
+        x[columns..2 * columns].fill(3.0);
+        let [gamma, beta] = [floats(columns, 1.0), floats(columns, 0.5)];
+        let [gamma, beta] = [&gamma, &beta].map(|values| gpu.buffer_of("norm", values).unwrap());
+        let (dense, norm) = (RowGroups::dense(columns), [&gamma, &beta]);
+        let input = Rows::of(&gpu, "x", Element::F32, &x, columns).unwrap();
+        let numbers = Rows::new(&gpu, "numbers", Element::F32, rows, columns).unwrap();
+        // What lay there before must not stay in the padding.
+        let [fused, after] = [0x7f7f_7f7f_u32, 0].map(|rubbish| {
+            let codes = Quantized::new(&gpu, rows, columns).unwrap();
+            let words = vec![rubbish; codes.codes.bytes() as usize / 4];
+            gpu.upload(&codes.codes, 0, &words).unwrap();
+            codes
+        });
+        let layer_norm = |out| RowOperation::layer_norm(&gpu, 1e-6, &input, dense, norm, out);
+        let to_codes = layer_norm(Operand::Quantized(&fused)).unwrap();
+        let to_numbers = layer_norm(Operand::Rows(&numbers)).unwrap();
+        let quantize = RowOperation::quantize(&gpu, &numbers, &after).unwrap();
+        record(&gpu, |recorder| {
+            to_codes.record(recorder, rows)?;
+            to_numbers.record(recorder, rows)?;
+            quantize.record(recorder, rows)
+        });
+        let expected = codes_of(&gpu, &after, rows);
+        assert_eq!(codes_of(&gpu, &fused, rows), expected, "{rows} x {columns}");
+        assert!(columns == 1 || expected.0[2 * columns..].iter().any(|&code| code != 0));
+        let padded = |codes: &Quantized| {
+            gpu.download::<i8>(&codes.codes, 0..rows * columns.next_multiple_of(16)).unwrap()
+        };
+        assert_eq!(padded(&fused), padded(&after));
+        // The sums are those of the codes.
+        let sums = expected
+            .0
+            .chunks(columns)
+            .map(|row| row.iter().map(|&code| i32::from(code)).sum::<i32>());
+        assert_eq!(expected.3, sums.collect::<Vec<_>>());
+        assert!(to_codes.record(&mut Recorder::new(&gpu, "more").unwrap(), rows + 1).is_err());
+    }
+}
+
 #[test]
 fn groups_of_rows_are_found_and_have_vectors_of_their_own() {
     let Some(gpu) = test_gpu() else { return };
@@ -188,6 +243,16 @@ fn patches_are_gathered_in_the_order_of_the_weights() {
             let error = difference(&out.read(&gpu, rows).unwrap(), &expected);
             assert!(error <= most, "{element:?}: {error:e}");
         }
+        // The same rows as codes.
+        let numbers = Rows::of(&gpu, "patches", Element::F32, &expected, columns).unwrap();
+        let [fused, after] = [(); 2].map(|()| Quantized::new(&gpu, rows, columns).unwrap());
+        let patches = RowOperation::patches(&gpu, &shape, &input, &fused).unwrap();
+        let quantize = RowOperation::quantize(&gpu, &numbers, &after).unwrap();
+        record(&gpu, |recorder| {
+            patches.record(recorder, rows)?;
+            quantize.record(recorder, rows)
+        });
+        assert_eq!(codes_of(&gpu, &fused, rows), codes_of(&gpu, &after, rows));
     }
 }
 

@@ -8,8 +8,8 @@
 //! wide    [tokens, max(3 dim, hidden)]    patches; query, key, value; hidden layer of the MLP
 //! ```
 //!
-//! In integer arithmetic the left operand of each product is quantised into buffers of codes beside them. What is rounded
-//! further, and everything but the stream in half precision, is stored as f16. Bias, GELU, LayerScale and the residual are
+//! In integer arithmetic the left operand of each product lies in buffers of codes beside them: norms and patches are written
+//! there, attention and the hidden layer quantised by a step of their own. What is rounded further, and everything but the stream in half precision, is stored as f16. Bias, GELU, LayerScale and the residual are
 //! in the products' epilogues, positions are the residual of the patch embedding, and its rows go to their places among
 //! the tokens. Attention adds in f32 in every arithmetic; in integer arithmetic it reads f16, not bytes.
 
@@ -20,8 +20,9 @@ use fresnel_kernels::Arithmetic;
 use fresnel_kernels::gpu::shader::Element;
 use fresnel_kernels::gpu::shader::operations::{AttentionShape, PatchShape};
 use fresnel_kernels::gpu::{
-    self, Attention, Buffer, Epilogue, GpuError, Matmul, MatmulDescriptor, Operand, Placement,
-    Prefix, Quantize, Quantized, Recorder, Residual, RowGroups, RowOperation, Rows, row_stride,
+    self, Attention, Autotuner, Buffer, Epilogue, GpuError, Matmul, MatmulDescriptor, Operand,
+    Placement, Plan, Prefix, Quantized, Recorder, Residual, RowGroups, RowOperation, Rows,
+    row_stride,
 };
 
 use super::pass::{Step, numbers};
@@ -49,15 +50,32 @@ pub(super) struct Builder<'a> {
     attended: Element,
     /// Codes, by their columns.
     codes: HashMap<usize, Quantized>,
+    tuner: &'a mut Option<Autotuner>,
     pub(super) steps: Vec<Step>,
+    /// Names of the kernels of the blocks' products, each once.
+    pub(super) kernels: Vec<String>,
+}
+
+/// What a product multiplies.
+pub(super) enum Input {
+    Numbers(Rows),
+    Codes(Quantized),
+}
+
+impl<'a> From<&'a Input> for Operand<'a> {
+    fn from(input: &'a Input) -> Self {
+        match input {
+            Input::Numbers(rows) => rows.into(),
+            Input::Codes(codes) => codes.into(),
+        }
+    }
 }
 
 /// What a product is for, and what is done with it.
 pub(super) struct Product<'a> {
-    /// What quantising the operand and multiplying are called in a profile.
-    pub(super) laps: [Operation; 2],
+    pub(super) operation: Operation,
     pub(super) linear: &'a Linear<Gpu>,
-    pub(super) input: &'a Rows,
+    pub(super) input: &'a Input,
     pub(super) output: &'a Rows,
     /// Rows of an image.
     pub(super) rows: usize,
@@ -71,6 +89,7 @@ impl<'a> Builder<'a> {
         sizes: Sizes,
         arithmetic: Arithmetic,
         images: usize,
+        tuner: &'a mut Option<Autotuner>,
     ) -> Result<Self, Error> {
         let gpu = weights.placement.device().clone();
         let rows = images * sizes.tokens();
@@ -97,7 +116,9 @@ impl<'a> Builder<'a> {
             operand,
             attended,
             codes: HashMap::new(),
+            tuner,
             steps: Vec::new(),
+            kernels: Vec::new(),
             sizes,
             gpu,
         })
@@ -123,6 +144,7 @@ impl<'a> Builder<'a> {
         };
         let columns = channels * sizes.patch_height * sizes.patch_width;
         let cut = self.wide.recast(self.operand, self.images * patches, columns)?;
+        let cut = self.input(&self.weights.patch_embed, cut)?;
         let gather = RowOperation::patches(&self.gpu, &shape, &self.pixels, &cut)?;
         self.step(Operation::Patches, 0, move |recorder, images| {
             gather.record(recorder, images * patches)
@@ -138,7 +160,7 @@ impl<'a> Builder<'a> {
             .transpose()?;
         let stream = self.stream.clone();
         self.product(Product {
-            laps: [Operation::Patches, Operation::PatchEmbedding],
+            operation: Operation::PatchEmbedding,
             linear: &weights.patch_embed,
             input: &cut,
             output: &stream,
@@ -189,8 +211,8 @@ impl<'a> Builder<'a> {
         let (tokens, rows) = (sizes.tokens(), self.images * sizes.tokens());
         let stream = self.stream.clone();
         let normed = self.narrow.recast(self.operand, rows, dim)?;
-        let product = |laps, linear, input, output, epilogue| Product {
-            laps,
+        let product = |operation, linear, input, output, epilogue| Product {
+            operation,
             linear,
             input,
             output,
@@ -201,9 +223,10 @@ impl<'a> Builder<'a> {
 
         let qkv = self.wide.recast(self.attended, rows, 3 * dim)?;
         let attended = self.narrow.recast(self.attended, rows, dim)?;
-        self.norm(Operation::Norm1, &block.norm1, &normed)?;
-        let laps = [Operation::Norm1, Operation::Qkv];
-        self.product(product(laps, &block.qkv, &normed, &qkv, Epilogue::default()))?;
+        let input = self.input(&block.qkv, normed.clone())?;
+        self.norm(Operation::Norm1, &block.norm1, &input)?;
+        let epilogue = Epilogue::default();
+        self.product(product(Operation::Qkv, &block.qkv, &input, &qkv, epilogue))?;
         if let Some((q, k)) = block.q_norm.as_ref().zip(block.k_norm.as_ref()) {
             self.head_norms(q, k, &qkv)?;
         }
@@ -216,23 +239,23 @@ impl<'a> Builder<'a> {
             residual: Some(Residual::InPlace),
             ..Epilogue::default()
         };
-        let laps = [Operation::PackAttention, Operation::Projection];
-        self.product(product(laps, &block.proj, &attended, &stream, epilogue))?;
+        let input = self.quantized(Operation::PackAttention, &block.proj, attended, tokens)?;
+        self.product(product(Operation::Projection, &block.proj, &input, &stream, epilogue))?;
 
-        self.norm(Operation::Norm2, &block.norm2, &normed)?;
+        let input = self.input(&block.fc1, normed)?;
+        self.norm(Operation::Norm2, &block.norm2, &input)?;
         // What goes into float layers stays f32, as on the CPU.
         let stored = rounded(gpu_arithmetic(&block.fc2.weight, self.arithmetic));
         let hidden = self.wide.recast(stored, rows, hidden)?;
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
-        let laps = [Operation::Norm2, Operation::Fc1];
-        self.product(product(laps, &block.fc1, &normed, &hidden, epilogue))?;
+        self.product(product(Operation::Fc1, &block.fc1, &input, &hidden, epilogue))?;
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_ref(),
             residual: Some(Residual::InPlace),
             ..Epilogue::default()
         };
-        let laps = [Operation::PackHidden, Operation::Fc2];
-        self.product(product(laps, &block.fc2, &hidden, &stream, epilogue))
+        let input = self.quantized(Operation::PackHidden, &block.fc2, hidden.clone(), tokens)?;
+        self.product(product(Operation::Fc2, &block.fc2, &input, &stream, epilogue))
     }
 
     /// So many tokens in single precision: in the narrow buffer if they fit.
@@ -244,7 +267,7 @@ impl<'a> Builder<'a> {
     }
 
     /// LayerNorm of the stream.
-    fn norm(&mut self, operation: Operation, norm: &Norm<Gpu>, out: &Rows) -> Result<(), Error> {
+    fn norm(&mut self, operation: Operation, norm: &Norm<Gpu>, out: &Input) -> Result<(), Error> {
         let tokens = self.sizes.tokens();
         let groups = RowGroups::dense(self.sizes.dim);
         let gains = [&norm.gamma, &norm.beta];
@@ -303,43 +326,67 @@ impl<'a> Builder<'a> {
         Ok(rows)
     }
 
-    /// A linear layer, its operand quantised where it is multiplied in integers.
+    /// Where the operand of a layer lies: in a buffer of codes where it is multiplied in integers, else in `numbers`.
+    fn input(&mut self, linear: &Linear<Gpu>, numbers: Rows) -> Result<Input, Error> {
+        if gpu_arithmetic(&linear.weight, self.arithmetic) != Arithmetic::Int8 {
+            return Ok(Input::Numbers(numbers));
+        }
+        let columns = numbers.columns();
+        let codes = match self.codes.get(&columns) {
+            Some(codes) if codes.rows() >= numbers.rows() => codes.clone(),
+            _ => {
+                let most = numbers.rows().max(self.stream.rows());
+                let codes = Quantized::new(&self.gpu, most, columns)?;
+                self.codes.insert(columns, codes.clone());
+                codes
+            }
+        };
+        Ok(Input::Codes(codes))
+    }
+
+    /// The operand of a layer, quantised where it is multiplied in integers; an image has so many rows.
+    pub(super) fn quantized(
+        &mut self,
+        operation: Operation,
+        linear: &Linear<Gpu>,
+        numbers: Rows,
+        rows: usize,
+    ) -> Result<Input, Error> {
+        let input = self.input(linear, numbers.clone())?;
+        if let Input::Codes(codes) = &input {
+            let quantize = RowOperation::quantize(&self.gpu, &numbers, codes)?;
+            self.step(operation, 0, move |recorder, images| {
+                quantize.record(recorder, images * rows)
+            });
+        }
+        Ok(input)
+    }
+
+    /// A linear layer.
     pub(super) fn product(&mut self, product: Product<'_>) -> Result<(), Error> {
-        let Product { laps: [pack, multiply], linear, input, output, rows, epilogue, placement } =
-            product;
+        let Product { operation, linear, input, output, rows, epilogue, placement } = product;
         let weight = &linear.weight;
         let arithmetic = gpu_arithmetic(weight, self.arithmetic);
-        let quantized = if arithmetic == Arithmetic::Int8 {
-            let codes = match self.codes.get(&input.columns()) {
-                Some(codes) if codes.rows() >= input.rows() => codes.clone(),
-                _ => {
-                    let most = input.rows().max(self.stream.rows());
-                    let codes = Quantized::new(&self.gpu, most, input.columns())?;
-                    self.codes.insert(input.columns(), codes.clone());
-                    codes
-                }
-            };
-            let quantize = Quantize::new(&self.gpu, input, &codes)?;
-            self.step(pack, 0, move |recorder, images| quantize.record(recorder, images * rows));
-            Some(codes)
-        } else {
-            None
-        };
-        let activations = match &quantized {
-            Some(codes) => Operand::Quantized(codes),
-            None => Operand::Rows(input),
-        };
         let descriptor = MatmulDescriptor {
-            activations,
+            activations: input.into(),
             weights: weight,
             epilogue: Epilogue { bias: linear.bias.as_ref(), ..epilogue },
             output,
             placement,
         };
         let (n, k) = (weight.out_features(), weight.in_features());
-        let plan = self.weights.placement.plan(weight, arithmetic, rows * self.images);
+        let most = rows * self.images;
+        let plan = match self.tuner {
+            Some(tuner) => tuner.plan(arithmetic, &descriptor, most, self.weights.share(weight))?,
+            None => Plan::choose(self.gpu.capabilities(), arithmetic, [most, n]),
+        };
         let matmul = Matmul::new(&self.gpu, plan, &descriptor)?;
-        self.step(multiply, rows * n * k, move |recorder, images| {
+        let name = matmul.kernel_name();
+        let of_block = !matches!(operation, Operation::PatchEmbedding | Operation::Head);
+        if of_block && !self.kernels.contains(&name) {
+            self.kernels.push(name);
+        }
+        self.step(operation, rows * n * k, move |recorder, images| {
             matmul.record(recorder, images * rows)
         });
         Ok(())

@@ -143,10 +143,11 @@ fn classify(
     logits: &Rows,
     epilogue: Epilogue<'_>,
 ) -> Result<(), Error> {
+    let input = builder.quantized(Operation::Pooling, linear, features.clone(), 1)?;
     builder.product(Product {
-        laps: [Operation::Pooling, Operation::Head],
+        operation: Operation::Head,
         linear,
-        input: features,
+        input: &input,
         output: logits,
         rows: 1,
         epilogue,

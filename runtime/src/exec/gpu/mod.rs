@@ -4,8 +4,12 @@
 //! together. Work that would keep a small device busy for long is submitted in parts. Batches are cut into passes. While one is
 //! computed, the pixels of the next are written and the results of the one before are read.
 //!
+//! Which kernel and tile computes a product is measured when the first pass of a batch class (up to a power of two images) is put
+//! together, where sessions are to ([`Autotuner`]); else it follows from the device and the shape alone.
+//!
 //! An image's result does not depend on the batch or the pass that it falls into, but for the last bits of half-precision and
-//! float sums where the device takes other tiles for fewer rows.
+//! float sums where the device takes other kernels for fewer rows, or measuring finds others to be faster. Integer sums are exact
+//! in any.
 
 mod builder;
 mod head;
@@ -13,12 +17,13 @@ mod pass;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fresnel_kernels::Arithmetic;
-use fresnel_kernels::gpu::{self, Readback, Recorder, Submission};
+use fresnel_kernels::gpu::{self, Autotuner, Readback, Recorder, Submission};
 
 use super::patches::Sizes;
 use super::profile::{Clock, Profile};
@@ -35,6 +40,9 @@ const ROWS_PER_PASS: usize = 1 << 14;
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Time that a session spends on measuring plans for each batch class: first results are not to wait for long.
+const TUNING: Duration = Duration::from_millis(300);
+
 /// A model on a GPU with the buffers of one session.
 pub(crate) struct Executor {
     config: VitConfig,
@@ -43,13 +51,17 @@ pub(crate) struct Executor {
     sizes: Sizes,
     /// Buffers and steps for the arithmetic and the largest batch so far.
     pass: Option<Pass>,
+    /// Whether plans are measured, and the time left for it by batch class.
+    autotune: bool,
+    tuning: HashMap<usize, Duration>,
     /// Looked at before each pass.
     pub(crate) cancel: CancelFlag,
     clock: Clock,
 }
 
 impl Executor {
-    /// An executor for a model; `threads` threads of the host (0: one per core) prepare its images.
+    /// An executor for a model; `threads` threads of the host (0: one per core) prepare its images. Plans are measured if `autotune`
+    /// says so, or it says nothing and [`Autotuner::is_worthwhile`].
     ///
     /// # Errors
     /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when the device's limits are too small for one image.
@@ -57,9 +69,11 @@ impl Executor {
         config: &VitConfig,
         weights: &Arc<Weights<Gpu>>,
         threads: usize,
+        autotune: Option<bool>,
     ) -> Result<Self, Error> {
         let sizes = Sizes::new(config);
-        weights.placement.device().check()?;
+        let gpu = weights.placement.device();
+        gpu.check()?;
         pass::most_images(weights, &sizes)?;
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Self {
@@ -68,6 +82,8 @@ impl Executor {
             threads: if threads == 0 { cores() } else { threads },
             sizes,
             pass: None,
+            autotune: autotune.unwrap_or_else(|| Autotuner::is_worthwhile(gpu.capabilities())),
+            tuning: HashMap::new(),
             cancel: CancelFlag::default(),
             clock: Clock::default(),
         })
@@ -77,10 +93,15 @@ impl Executor {
         self.threads
     }
 
-    /// Names of the kernels that the blocks run on.
+    /// Names of the kernels that the blocks run on; before the first run, but for their tiles.
     pub(crate) fn kernels(&self, arithmetic: Arithmetic) -> String {
-        let placement = &self.weights.placement;
-        self.weights.kernels(|weight| placement.kernel(weight, arithmetic))
+        match self.pass.as_ref().filter(|pass| pass.arithmetic() == arithmetic) {
+            Some(pass) => pass.kernels().join("+"),
+            None => {
+                let placement = &self.weights.placement;
+                self.weights.kernels(|weight| placement.kernel(weight, arithmetic))
+            }
+        }
     }
 
     pub(crate) fn start_profile(&mut self) {
@@ -104,6 +125,18 @@ impl Executor {
         out: &mut Vec<f32>,
         progress: impl FnMut(usize),
     ) -> Result<(), Error> {
+        self.forward_tuned(1, arithmetic, pixels, out, progress)
+    }
+
+    /// As [`Executor::forward`]; one `part`-th of the time left may be spent on measuring plans.
+    fn forward_tuned(
+        &mut self,
+        part: usize,
+        arithmetic: Arithmetic,
+        pixels: &[f32],
+        out: &mut Vec<f32>,
+        progress: impl FnMut(usize),
+    ) -> Result<(), Error> {
         if pixels.is_empty() {
             return Ok(());
         }
@@ -115,7 +148,17 @@ impl Executor {
         let pass = match self.pass.take().filter(fits) {
             Some(pass) => pass,
             // The old buffers are given back before new ones are taken.
-            None => Pass::new(&self.config, &self.weights, arithmetic, images)?,
+            None => {
+                let left = self.tuning.entry(images.next_power_of_two()).or_insert(TUNING);
+                let budget = *left / part as u32;
+                let gpu = self.weights.placement.device();
+                let mut tuner = self.autotune.then(|| Autotuner::new(gpu, budget));
+                let pass = Pass::new(&self.config, &self.weights, arithmetic, images, &mut tuner)?;
+                if let Some(tuner) = tuner {
+                    *left = left.saturating_sub(budget - tuner.left());
+                }
+                pass
+            }
         };
         let result = run(&pass, &self.sizes, &self.cancel, &mut self.clock, pixels, out, progress);
         self.pass = Some(pass);
@@ -129,10 +172,11 @@ impl Executor {
     pub(crate) fn fastest(&mut self, others: &[Arithmetic]) -> Result<Arithmetic, Error> {
         let pixels = vec![0.5; self.sizes.image()];
         let mut best = (Duration::MAX, Arithmetic::F32);
-        for &arithmetic in [Arithmetic::F32].iter().chain(others) {
+        for (index, &arithmetic) in [Arithmetic::F32].iter().chain(others).enumerate() {
+            let part = others.len() + 1 - index;
             let mut time = || {
                 let start = Instant::now();
-                self.forward(arithmetic, &pixels, &mut Vec::new(), |_| ())?;
+                self.forward_tuned(part, arithmetic, &pixels, &mut Vec::new(), |_| ())?;
                 Ok::<_, Error>(start.elapsed())
             };
             // The first run compiles kernels and is not counted.

@@ -1,7 +1,9 @@
 //! Buffers and steps of one pass, made once and recorded any number of times.
 
 use fresnel_kernels::Arithmetic;
-use fresnel_kernels::gpu::{self, Buffer, GpuError, Readback, Recorder, Rows, row_stride};
+use fresnel_kernels::gpu::{
+    self, Autotuner, Buffer, GpuError, Readback, Recorder, Rows, row_stride,
+};
 
 use super::builder::Builder;
 use super::head;
@@ -32,25 +34,27 @@ pub(super) struct Pass {
     images: usize,
     pixels: Buffer,
     steps: Vec<Step>,
+    kernels: Vec<String>,
     outputs: Rows,
 }
 
 impl Pass {
-    /// A pass over at most `images` images.
+    /// A pass over at most `images` images, whose plans `tuner` chooses, or else the device and the shapes alone.
     pub(super) fn new(
         config: &VitConfig,
         weights: &Weights<Gpu>,
         arithmetic: Arithmetic,
         images: usize,
+        tuner: &mut Option<Autotuner>,
     ) -> Result<Self, Error> {
-        let mut builder = Builder::new(weights, Sizes::new(config), arithmetic, images)?;
+        let mut builder = Builder::new(weights, Sizes::new(config), arithmetic, images, tuner)?;
         builder.embed()?;
         for block in &weights.blocks {
             builder.block(block)?;
         }
         let outputs = head::record(&mut builder, config)?;
-        let Builder { gpu, pixels, steps, .. } = builder;
-        Ok(Self { gpu, arithmetic, images, pixels, steps, outputs })
+        let Builder { gpu, pixels, steps, kernels, .. } = builder;
+        Ok(Self { gpu, arithmetic, images, pixels, steps, kernels, outputs })
     }
 
     pub(super) fn gpu(&self) -> &gpu::Gpu {
@@ -59,6 +63,11 @@ impl Pass {
 
     pub(super) fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
+    }
+
+    /// Names of the kernels of the blocks' products, each once, in order of appearance.
+    pub(super) fn kernels(&self) -> &[String] {
+        &self.kernels
     }
 
     /// Images that there is room for.

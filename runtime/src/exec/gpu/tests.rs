@@ -1,14 +1,17 @@
 //! The GPU against the CPU: the same models, the same pixels.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fresnel_kernels::Arithmetic;
 
 use crate::device::Device;
 use crate::error::ErrorKind;
 use crate::exec::synthetic::{file, pixels, plain_config};
 use crate::exec::tests::{CHANGES, CODES};
 use crate::format::{CodeWidth, Encoding};
-use crate::model::Model;
 use crate::model::config::{Pooling, VitConfig};
+use crate::model::{Model, Placed};
 use crate::session::{Compute, INT8_AGREEMENT, Session, SessionOptions};
 
 /// Largest error, as a part of the largest output: sums are taken in another order than on the CPU.
@@ -204,6 +207,71 @@ fn a_lost_device_is_an_error_and_the_model_runs_on_after_opening_again() {
         let model = Model::from_bytes_on(&bytes, &device).unwrap();
         let found = run(&model, Compute::F32, &input, BATCH);
         assert!(difference(&found, &expected) < FLOAT_TOLERANCE, "{device}");
+    }
+}
+
+/// Kernels that a session uses, and its outputs.
+fn tuned(executor: &mut super::Executor, compute: Arithmetic, input: &[f32]) -> (String, Vec<f32>) {
+    let mut out = Vec::new();
+    executor.forward(compute, input, &mut out, |_| ()).unwrap();
+    (executor.kernels(compute), out)
+}
+
+#[test]
+fn measured_plans_are_used_and_compute_the_same() {
+    let Some(device) = gpu() else { return };
+    let Device::Gpu(gpu) = &device else { panic!("{device}") };
+    let config = VitConfig { depth: 1, ..plain_config() };
+    let bytes = file(&config, Encoding::Codes(CodeWidth::Four), Encoding::F16, &[]);
+    let model = Model::from_bytes_on(bytes, &device).unwrap();
+    let Placed::Gpu(weights) = model.placed() else { panic!("{device}") };
+    let input = pixels(&config, BATCH);
+    // The first and the last layer are floats. A code may round the other way where one differs in its last bit.
+    let (compute, most) = (Arithmetic::Int8, 0.01);
+    let executor = |autotune, budget| {
+        let mut executor =
+            super::Executor::new(model.config(), weights, 1, Some(autotune)).unwrap();
+        executor.tuning.insert(BATCH.next_power_of_two(), budget);
+        executor
+    };
+    let before = gpu.timings().len();
+    let (chosen, expected) = tuned(&mut executor(false, Duration::MAX), compute, &input);
+    // Where there is no time, nothing is measured.
+    let (unmeasured, found) = tuned(&mut executor(true, Duration::ZERO), compute, &input);
+    assert_eq!((unmeasured, found, gpu.timings().len()), (chosen, expected.clone(), before));
+    let (measured, found) = tuned(&mut executor(true, Duration::from_secs(3600)), compute, &input);
+    assert!(difference(&found, &expected) < most, "{compute:?}: {measured}");
+    let timings = gpu.timings();
+    for weight in [&weights.blocks[0].qkv.weight, &weights.blocks[0].fc2.weight] {
+        let shape = [weight.out_features(), weight.in_features()];
+        let of_product = timings
+            .iter()
+            .filter(|timing| (timing.arithmetic(), timing.shape()) == (compute, shape));
+        let fastest = of_product.min_by(|a, b| a.row_seconds.total_cmp(&b.row_seconds));
+        let plan = fastest.unwrap().plan.to_string();
+        assert!(measured.contains(&plan), "{measured}: {plan} is the fastest");
+    }
+}
+
+#[test]
+fn sessions_measure_where_they_are_told_to() {
+    let Some(device) = gpu() else { return };
+    let Device::Gpu(gpu) = &device else { panic!("{device}") };
+    let config = VitConfig { depth: 1, ..plain_config() };
+    let bytes = file(&config, Encoding::Codes(CodeWidth::Four), Encoding::F16, &[]);
+    let model = Model::from_bytes_on(bytes, &device).unwrap();
+    let input = pixels(&config, 1);
+    for (gpu_autotune, measures) in
+        [(Some(false), false), (None, !gpu.capabilities().is_software()), (Some(true), true)]
+    {
+        let options = SessionOptions { gpu_autotune, ..options(Compute::F32) };
+        let mut session = Session::new(&model, options).unwrap();
+        let start = Instant::now();
+        session.run(&input, 1).unwrap();
+        println!("first logits after {:?}", start.elapsed());
+        assert_eq!(!gpu.timings().is_empty(), measures, "{gpu_autotune:?}");
+        assert!(session.kernel().starts_with("tiled-"), "{}", session.kernel());
+        assert!(session.kernel().ends_with("-w4"), "{}", session.kernel());
     }
 }
 

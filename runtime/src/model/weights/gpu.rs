@@ -23,17 +23,13 @@ impl Gpu {
         &self.gpu
     }
 
-    /// The kernel and tile for a product of `rows` rows with a matrix.
-    pub(crate) fn plan(&self, weight: &Matrix, arithmetic: Arithmetic, rows: usize) -> Plan {
-        let shape = [rows, weight.out_features()];
-        Plan::choose(self.gpu.capabilities(), supported(weight, arithmetic), shape)
-    }
-
     /// Name of the kernels that multiply with a matrix when the model runs in `arithmetic`, but for the tile, which the
-    /// number of rows decides.
+    /// number of rows decides. Measuring may find that half precision is faster in f32.
     pub(crate) fn kernel(&self, weight: &Matrix, arithmetic: Arithmetic) -> String {
         let half = if arithmetic == Arithmetic::Half { "-f16" } else { "" };
-        let Plan { variant, .. } = self.plan(weight, arithmetic, 1);
+        let shape = [1, weight.out_features()];
+        let arithmetic = supported(weight, arithmetic);
+        let Plan { variant, .. } = Plan::choose(self.gpu.capabilities(), arithmetic, shape);
         format!("{variant}{half}-w{}", weight.kind().label())
     }
 }
@@ -101,6 +97,18 @@ fn bytes(bytes: u64) -> usize {
 }
 
 impl Weights<Gpu> {
+    /// The part of all the layers' work that those of a weight's shape have, from 0 to 1, all having as many rows.
+    pub(crate) fn share(&self, weight: &Matrix) -> f64 {
+        let shape = |weight: &Matrix| [weight.out_features(), weight.in_features()];
+        let linears = self.linears();
+        let work = |all: bool| -> f64 {
+            let shapes = linears.iter().map(|(_, linear)| shape(&linear.weight));
+            let shapes = shapes.filter(|other| all || *other == shape(weight));
+            shapes.map(|[n, k]| n as f64 * k as f64).sum()
+        };
+        work(false) / work(true)
+    }
+
     /// Whether any layer is multiplied in `arithmetic`. Numbers are stored in half precision on every device.
     pub(crate) fn supports(&self, arithmetic: Arithmetic) -> bool {
         arithmetic != Arithmetic::Int8

@@ -1,13 +1,16 @@
-// softmax(Q K^T / sqrt(head_dim)) V of one image and head, a thread per query.
+// softmax(Q K^T / sqrt(head_dim)) V of one image and head, SPLITS threads per query.
 //
-// Each thread keeps its query and its sums in registers and runs over all keys once, with the running maximum and total of an
-// online softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018). Keys and values pass through
-// workgroup memory a tile at a time; all threads read the same element of it at once, which is one broadcast.
+// Each thread keeps its query and its sums in registers and runs once over its part of the keys, with the running maximum and total
+// of an online softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018); the parts are put together at
+// the end. Keys and values pass through workgroup memory a tile at a time; QUERIES neighbouring threads read the same element of
+// it at once, which is one broadcast. An image alone has few queries: without parts most of a large device would have none.
 //
 // Tokens take rows of INPUT_STRIDE and OUTPUT_STRIDE numbers, multiples of 8. QUARTERS is HEAD_DIM / 4 rounded up, KEYS a multiple
 // of 4. ALIGNED: HEAD_DIM is a multiple of 4. HALF, only with ALIGNED: numbers are stored as pairs of f16.
 
 const QUERIES: u32 = $QUERIES;
+const SPLITS: u32 = $SPLITS;
+const THREADS = QUERIES * SPLITS;
 const KEYS: u32 = $KEYS;
 const TOKENS: u32 = $TOKENS;
 const HEADS: u32 = $HEADS;
@@ -31,8 +34,10 @@ const LOWEST = -3.4e38;
 #endif
 #endif
 
-var<workgroup> keys: array<vec4<f32>, KEYS * QUARTERS>;
-var<workgroup> values: array<vec4<f32>, KEYS * QUARTERS>;
+// In the end, as many quarters of each thread's sums as there are splits.
+var<workgroup> keys: array<vec4<f32>, $KEYS_LENGTH>;
+// In the end, largest score and total of each thread.
+var<workgroup> values: array<vec4<f32>, $VALUES_LENGTH>;
 
 // Four numbers of a head that begins at `start`, from its feature `4 * quarter` on; zeros beyond its last feature.
 fn load(start: u32, quarter: u32) -> vec4<f32> {
@@ -77,13 +82,14 @@ fn pad(row: u32) {
 #endif
 }
 
-@compute @workgroup_size($QUERIES)
+@compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let image = group.z;
-    let token = group.x * QUERIES + lane;
+    let split = lane / QUERIES;
+    let token = group.x * QUERIES + lane % QUERIES;
     // Of token 0. A token has queries, then keys, then values, each of all heads.
     let head = image * TOKENS * INPUT_STRIDE + group.y * HEAD_DIM;
     // Threads beyond the last token help to load, with some query.
@@ -100,7 +106,7 @@ fn main(
 
     for (var first = 0u; first < TOKENS; first += KEYS) {
         workgroupBarrier();
-        for (var i = lane; i < KEYS * QUARTERS; i += QUERIES) {
+        for (var i = lane; i < KEYS * QUARTERS; i += THREADS) {
             let key = first + i / QUARTERS;
             var key_part = vec4<f32>();
             var value_part = vec4<f32>();
@@ -115,7 +121,7 @@ fn main(
         workgroupBarrier();
         let count = min(KEYS, TOKENS - first);
         // Four keys at a time: the sums are rescaled once for all of them.
-        for (var key = 0u; key < count; key += 4u) {
+        for (var key = 4u * split; key < count; key += 4u * SPLITS) {
             var products: array<vec4<f32>, 4>;
             for (var i = 0u; i < QUARTERS; i++) {
                 let part = query[i];
@@ -146,11 +152,33 @@ fn main(
         }
     }
 
-    if token < TOKENS {
-        let start = (image * TOKENS + token) * OUTPUT_STRIDE + group.y * HEAD_DIM;
-        for (var i = 0u; i < QUARTERS; i++) {
-            store(start, i, sums[i] / total);
-        }
-        if group.y == HEADS - 1u { pad(image * TOKENS + token); }
+    workgroupBarrier();
+    values[lane] = vec4(largest, total, 0.0, 0.0);
+    workgroupBarrier();
+    var largest_of_all = LOWEST;
+    for (var other = lane % QUERIES; other < THREADS; other += QUERIES) {
+        largest_of_all = max(largest_of_all, values[other].x);
     }
+    var total_of_all = 0.0;
+    for (var other = lane % QUERIES; other < THREADS; other += QUERIES) {
+        total_of_all += values[other].y * exp(values[other].x - largest_of_all);
+    }
+    let factor = exp(largest - largest_of_all) / total_of_all;
+    let start = (image * TOKENS + token) * OUTPUT_STRIDE + group.y * HEAD_DIM;
+    for (var first = 0u; first < QUARTERS; first += SPLITS) {
+        // Each split finishes one of the quarters.
+        for (var i = 0u; i < SPLITS; i++) {
+            if first + i < QUARTERS { keys[i * THREADS + lane] = sums[first + i] * factor; }
+        }
+        workgroupBarrier();
+        if token < TOKENS && first + split < QUARTERS {
+            var sum = vec4<f32>();
+            for (var other = lane % QUERIES; other < THREADS; other += QUERIES) {
+                sum += keys[split * THREADS + other];
+            }
+            store(start, first + split, sum);
+        }
+        workgroupBarrier();
+    }
+    if token < TOKENS && split == 0u && group.y == HEADS - 1u { pad(image * TOKENS + token); }
 }

@@ -203,10 +203,10 @@ $MULTIPLY
     // QUADS invocations have a part each of the sum of a row.
 $PUT_ROW_SUMS
     workgroupBarrier();
-    if local < TILE_M {
+    for (var summed = local; summed < TILE_M; summed += THREADS) {
         var sum = 0.0;
-        for (var part = 0u; part < QUADS; part++) { sum += stage[local * QUADS + part]; }
-        row_sums[local] = sum;
+        for (var part = 0u; part < QUADS; part++) { sum += stage[summed * QUADS + part]; }
+        row_sums[summed] = sum;
     }
     workgroupBarrier();
 #endif

@@ -1,10 +1,11 @@
-// Rows for a product, normalised or cut out of images. A workgroup per row, which it reads once and keeps in
+// Rows for a product, normalised, cut out of images or as they are. A workgroup per row, which it reads once and keeps in
 // registers; mean and variance are taken in two passes over those.
 //
-// The source: NORMALIZED (LayerNorm of `input` with `scale` and `shift`) or PATCHES (of `input`, images
-// [images, CHANNELS, HEIGHT, WIDTH], a row per patch). Rows of the output are padded with zeros to STRIDE numbers, a
-// multiple of 8; IN_PLACE, they go back to where they came from. Numbers are vec4<f32>; INPUT_F16 and OUTPUT_F16 say that they
-// are pairs of f16, SCALAR_INPUT that rows of the input begin anywhere.
+// The source: NORMALIZED (LayerNorm of `input` with `scale` and `shift`), PATCHES (of `input`, images
+// [images, CHANNELS, HEIGHT, WIDTH], a row per patch) or neither. Rows of the output are padded with zeros to STRIDE numbers, a
+// multiple of 8; IN_PLACE, they go back to where they came from; QUANTIZED, they are signed bytes on a grid of their own, padded
+// with zeros to a multiple of 16. Numbers are vec4<f32>; INPUT_F16 and OUTPUT_F16 say that they are pairs of f16, SCALAR_INPUT
+// that rows of the input begin anywhere.
 
 struct Parameters {
     rows: u32,
@@ -23,13 +24,21 @@ const COLUMNS: u32 = $COLUMNS;
 const STRIDE: u32 = $STRIDE;
 // Columns are taken in quarters, four at a time; a thread has every THREADS-th quarter.
 const QUARTERS = (COLUMNS + 3u) / 4u;
-const PIECES = (STRIDE / 4u + THREADS - 1u) / THREADS;
+// Quarters of the output: words of four codes where it is QUANTIZED.
+const WRITTEN = $WRITTEN;
+const PIECES = (WRITTEN + THREADS - 1u) / THREADS;
 
 #if IN_PLACE
 @group(0) @binding(0) var<storage, read_write> input: array<$INPUT>;
 #else
 @group(0) @binding(0) var<storage, read> input: array<$INPUT>;
+    #if QUANTIZED
+@group(0) @binding(1) var<storage, read_write> codes: array<u32>;
+// Scale (f32), zero (i32), sum of codes (i32).
+@group(0) @binding(2) var<storage, read_write> grids: array<vec4<u32>>;
+    #else
 @group(0) @binding(1) var<storage, read_write> output: array<$OUTPUT>;
+    #endif
 #endif
 #if NORMALIZED
 @group(0) @binding($SCALE) var<storage, read> scale: array<f32>;
@@ -61,12 +70,12 @@ fn sum_of_all(lane: u32, value: f32) -> f32 {
     }
     return partial[0];
 }
+#endif
 
 // Which of four columns exist.
 fn present(quarter: u32) -> vec4<bool> {
     return vec4(4u * quarter) + vec4(0u, 1u, 2u, 3u) < vec4(COLUMNS);
 }
-#endif
 
 #if PATCHES
 const CHANNELS: u32 = $CHANNELS;
@@ -116,6 +125,13 @@ fn load(row: u32, quarter: u32) -> vec4<f32> {
 }
 #endif
 
+#if QUANTIZED
+// Least and largest numbers.
+var<workgroup> ranges: array<vec2<f32>, THREADS>;
+// Whether a number is not finite; later the sums of codes.
+var<workgroup> counts: array<i32, THREADS>;
+var<workgroup> grid: vec4<u32>;
+#else
 fn store(row: u32, quarter: u32, numbers: vec4<f32>) {
 #if IN_PLACE
     #if SCALAR_INPUT
@@ -137,6 +153,7 @@ fn store(row: u32, quarter: u32, numbers: vec4<f32>) {
     #endif
 #endif
 }
+#endif
 
 @compute @workgroup_size($THREADS)
 fn main(
@@ -173,8 +190,52 @@ fn main(
         }
     }
 #endif
+#if QUANTIZED
+    // The padding is zero, which is on every grid.
+    var low = vec4<f32>();
+    var high = vec4<f32>();
+    var odd = false;
+    for (var piece = 0u; piece < PIECES; piece++) {
+        low = min(low, numbers[piece]);
+        high = max(high, numbers[piece]);
+        odd = odd || is_not_finite(numbers[piece]);
+    }
+    ranges[lane] = vec2(min(min(low.x, low.y), min(low.z, low.w)), max(max(high.x, high.y), max(high.z, high.w)));
+    counts[lane] = select(0, 1, odd);
+    for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width {
+            let other = ranges[lane + width];
+            ranges[lane] = vec2(min(ranges[lane].x, other.x), max(ranges[lane].y, other.y));
+            counts[lane] |= counts[lane + width];
+        }
+    }
+    if lane == 0u { grid = grid_of(ranges[0].x, ranges[0].y, counts[0] != 0); }
+    workgroupBarrier();
+    let zero = bitcast<i32>(grid.y);
+    let inverse = bitcast<f32>(grid.z);
+    var sum = 0;
+    for (var piece = 0u; piece < PIECES; piece++) {
+        let word = piece * THREADS + lane;
+        var code = vec4<i32>();
+        if grid.w == 0u {
+            let rounded = vec4<i32>(round(numbers[piece] * inverse)) + zero;
+            // What is no column stays zero.
+            code = select(code, clamp(rounded, vec4(-128), vec4(127)), present(word));
+        }
+        if word < WRITTEN { codes[row * WRITTEN + word] = pack4xI8(code); }
+        sum += code.x + code.y + code.z + code.w;
+    }
+    counts[lane] = sum;
+    for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width { counts[lane] += counts[lane + width]; }
+    }
+    if lane == 0u { grids[row] = vec4(grid.x, grid.y, bitcast<u32>(counts[0]), 0u); }
+#else
     for (var piece = 0u; piece < PIECES; piece++) {
         let quarter = piece * THREADS + lane;
-        if quarter < $WRITTEN { store(row, quarter, numbers[piece]); }
+        if quarter < WRITTEN { store(row, quarter, numbers[piece]); }
     }
+#endif
 }
