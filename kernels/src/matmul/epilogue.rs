@@ -3,9 +3,12 @@
 //! Without an activation function a row stays in registers from its sums to its store. Activation functions need all the
 //! registers for themselves, so they are a loop of their own over rows in the first-level cache.
 
+use std::marker::PhantomData;
+
 use half::f16;
 
 use super::Epilogue;
+use super::driver::Finish;
 use crate::arch::tiles::Tile;
 use crate::arch::{ChannelTerms, Simd, one_at_a_time};
 use crate::{Activation, Matrix};
@@ -150,21 +153,44 @@ pub(super) trait RowProduct<Sum> {
     );
 }
 
-/// Turns rows of sums into outputs, from row `first` of the tile on.
-#[inline(always)]
-pub(super) fn finish_rows<S: Simd, Sum, O: Output, const LANES: usize>(
-    simd: S,
-    channels: &Channels<LANES>,
-    epilogue: &Epilogue<'_>,
-    first: usize,
-    sums: &[[Sum; LANES]],
-    tile: &mut Tile<'_, O>,
-    product: &impl RowProduct<Sum>,
-) {
-    if epilogue.layer_scale.is_none() && epilogue.residual.is_none() {
-        finish::<S, Sum, O, LANES, true>(simd, channels, epilogue, first, sums, tile, product);
-    } else {
-        finish::<S, Sum, O, LANES, false>(simd, channels, epilogue, first, sums, tile, product);
+/// The end of a product: from the sums of a row to what is stored.
+pub(super) struct FinishRows<'a, O, P> {
+    w: &'a Matrix,
+    epilogue: &'a Epilogue<'a>,
+    product: P,
+    out: PhantomData<fn(O)>,
+}
+
+impl<'a, O, P> FinishRows<'a, O, P> {
+    pub(super) fn new(w: &'a Matrix, epilogue: &'a Epilogue<'a>, product: P) -> Self {
+        Self { w, epilogue, product, out: PhantomData }
+    }
+}
+
+impl<O: Output, Sum, P: RowProduct<Sum> + Sync> Finish<Sum> for FinishRows<'_, O, P> {
+    type Out = O;
+    type Panel<const LANES: usize> = Channels<LANES>;
+
+    #[inline(always)]
+    fn panel<const LANES: usize>(&self, tile: &Tile<'_, O>) -> Channels<LANES> {
+        Channels::new(self.w, self.epilogue, tile)
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, const LANES: usize>(
+        &self,
+        simd: S,
+        panel: &Channels<LANES>,
+        first: usize,
+        sums: &[[Sum; LANES]],
+        tile: &mut Tile<'_, O>,
+    ) {
+        let Self { epilogue, product, .. } = self;
+        if epilogue.layer_scale.is_none() && epilogue.residual.is_none() {
+            finish::<S, Sum, O, LANES, true>(simd, panel, epilogue, first, sums, tile, product);
+        } else {
+            finish::<S, Sum, O, LANES, false>(simd, panel, epilogue, first, sums, tile, product);
+        }
     }
 }
 

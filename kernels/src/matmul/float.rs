@@ -1,14 +1,12 @@
 //! Products with float activations.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use ::half::slice::HalfFloatSliceExt;
 
-use super::driver::{Finish, Product, drive};
-use super::epilogue::{Channels, Output, RowProduct, finish_rows};
+use super::driver::{Product, drive};
+use super::epilogue::{Channels, FinishRows, Output, RowProduct};
 use crate::activations::RowGrid;
-use crate::arch::tiles::Tile;
 use crate::arch::{Between, LeftBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
@@ -24,7 +22,7 @@ pub(super) fn matmul<S: Simd, O: Output>(
     epilogue: &Epilogue<'_>,
     out: &mut [O],
 ) {
-    let finish = FinishFloat { w, rows: a.grids(), epilogue, out: PhantomData };
+    let finish = FinishRows::new(w, epilogue, FloatRows::new(a, w));
     let shape = (a.rows(), w.out_features());
     drive(simd, pool, &FloatProduct { a, w }, &finish, shape, out);
 }
@@ -117,8 +115,7 @@ pub(super) fn panel_block<'a, S: Simd>(
     panel: usize,
     block: &Range<usize>,
 ) -> &'a [u32] {
-    let start = panel * panel::panel_words(width, depth, S::LANES)
-        + panel::panel_words(width, block.start, S::LANES);
+    let start = words_before::<S>(width, depth, panel, block.start);
     &words[start..][..panel::panel_words(width, block.len(), S::LANES)]
 }
 
@@ -131,43 +128,30 @@ pub(super) fn following_block<'a, S: Simd>(
     panel: usize,
     block: &Range<usize>,
 ) -> &'a [u32] {
-    let start = panel * panel::panel_words(width, depth, S::LANES)
-        + panel::panel_words(width, block.end, S::LANES);
-    let words = &words[start..];
+    let words = &words[words_before::<S>(width, depth, panel, block.end)..];
     &words[..words.len().min(panel::panel_words(width, block.len(), S::LANES))]
 }
 
-/// The end of a product with float sums.
-pub(super) struct FinishFloat<'a, O> {
-    pub(super) w: &'a Matrix,
-    pub(super) rows: &'a [RowGrid],
-    pub(super) epilogue: &'a Epilogue<'a>,
-    pub(super) out: PhantomData<fn(O)>,
+/// Words before an input feature of a panel.
+#[inline(always)]
+fn words_before<S: Simd>(width: Width, depth: usize, panel: usize, feature: usize) -> usize {
+    panel * panel::panel_words(width, depth, S::LANES)
+        + panel::panel_words(width, feature, S::LANES)
 }
 
-impl<O: Output> Finish<f32> for FinishFloat<'_, O> {
-    type Out = O;
-    type Panel<const LANES: usize> = Channels<LANES>;
+/// Products from float sums.
+pub(super) struct FloatRows<'a> {
+    w: &'a Matrix,
+    grids: &'a [RowGrid],
+}
 
-    #[inline(always)]
-    fn panel<const LANES: usize>(&self, tile: &Tile<'_, O>) -> Channels<LANES> {
-        Channels::new(self.w, self.epilogue, tile)
-    }
-
-    #[inline(always)]
-    fn rows<S: Simd, const LANES: usize>(
-        &self,
-        simd: S,
-        panel: &Channels<LANES>,
-        first: usize,
-        sums: &[[f32; LANES]],
-        tile: &mut Tile<'_, O>,
-    ) {
-        finish_rows(simd, panel, self.epilogue, first, sums, tile, self);
+impl<'a> FloatRows<'a> {
+    pub(super) fn new(a: &'a Activations, w: &'a Matrix) -> Self {
+        Self { w, grids: a.grids() }
     }
 }
 
-impl<O> RowProduct<f32> for FinishFloat<'_, O> {
+impl RowProduct<f32> for FloatRows<'_> {
     #[inline(always)]
     fn product<S: Simd, const LANES: usize>(
         &self,
@@ -178,7 +162,7 @@ impl<O> RowProduct<f32> for FinishFloat<'_, O> {
         values: &mut [f32; LANES],
     ) {
         // Weights that are floats have no offset.
-        let row_sum = if self.w.width().is_some() { self.rows[row].sum } else { 0.0 };
+        let row_sum = if self.w.width().is_some() { self.grids[row].sum } else { 0.0 };
         let terms = &channels.terms;
         for lane in 0..LANES {
             let constant = mul_add::<S>(terms.offset[lane], row_sum, terms.bias[lane]);

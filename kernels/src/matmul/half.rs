@@ -1,11 +1,10 @@
 //! Products with bfloat16 activations and codes as bfloat16 numbers, which are exact.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::driver::{Product, drive};
-use super::epilogue::Output;
-use super::float::{FinishFloat, following_block, panel_block};
+use super::epilogue::{FinishRows, Output};
+use super::float::{FloatRows, following_block, panel_block};
 use crate::activations::half_words;
 use crate::arch::{Between, LeftBlock, Simd};
 use crate::matrix::Storage;
@@ -25,7 +24,7 @@ pub(super) fn matmul<S: Simd, O: Output>(
     assert!(S::HALF_ROWS > 0, "no products in half precision on {}", S::ISA);
     if let Storage::Codes(width, words) = &w.storage {
         let product = HalfProduct { a, width: *width, words: words.of(), depth: w.in_features() };
-        let finish = FinishFloat { w, rows: a.grids(), epilogue, out: PhantomData };
+        let finish = FinishRows::new(w, epilogue, FloatRows::new(a, w));
         drive(simd, pool, &product, &finish, (a.rows(), w.out_features()), out);
     }
 }

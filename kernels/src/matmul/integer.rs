@@ -1,10 +1,9 @@
 //! Products with activations quantised to 8 bit.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::driver::{Finish, Product, drive};
-use super::epilogue::{Channels, Output, RowProduct, finish_rows};
+use super::epilogue::{Channels, FinishRows, Output, RowProduct};
 use super::float::{following_block, panel_block};
 use crate::activations::{RowGrid, int8_words};
 use crate::arch::tiles::Tile;
@@ -22,7 +21,7 @@ pub(super) fn matmul<S: Simd, O: Output>(
     epilogue: &Epilogue<'_>,
     out: &mut [O],
 ) {
-    run(simd, pool, a, w, &FinishProduct { a, w, epilogue, out: PhantomData }, out);
+    run(simd, pool, a, w, &FinishRows::new(w, epilogue, IntegerRows { a, w }), out);
 }
 
 pub(super) fn accumulators<S: Simd>(
@@ -126,36 +125,13 @@ impl Product for IntegerProduct<'_> {
     }
 }
 
-struct FinishProduct<'a, O> {
+/// Products from integer sums.
+struct IntegerRows<'a> {
     a: &'a Activations,
     w: &'a Matrix,
-    epilogue: &'a Epilogue<'a>,
-    out: PhantomData<fn(O)>,
 }
 
-impl<O: Output> Finish<i32> for FinishProduct<'_, O> {
-    type Out = O;
-    type Panel<const LANES: usize> = Channels<LANES>;
-
-    #[inline(always)]
-    fn panel<const LANES: usize>(&self, tile: &Tile<'_, O>) -> Channels<LANES> {
-        Channels::new(self.w, self.epilogue, tile)
-    }
-
-    #[inline(always)]
-    fn rows<S: Simd, const LANES: usize>(
-        &self,
-        simd: S,
-        panel: &Channels<LANES>,
-        first: usize,
-        sums: &[[i32; LANES]],
-        tile: &mut Tile<'_, O>,
-    ) {
-        finish_rows(simd, panel, self.epilogue, first, sums, tile, self);
-    }
-}
-
-impl<O> RowProduct<i32> for FinishProduct<'_, O> {
+impl RowProduct<i32> for IntegerRows<'_> {
     #[inline(always)]
     fn product<S: Simd, const LANES: usize>(
         &self,
