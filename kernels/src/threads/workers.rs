@@ -159,7 +159,11 @@ impl Drop for Open<'_> {
         while bits.load(Ordering::Acquire) & INSIDE != 0 {
             spins += 1;
             // A thread inside may have lost its core to another program.
-            if spins % 1024 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if spins.is_multiple_of(1024) {
+                std::thread::yield_now()
+            } else {
+                std::hint::spin_loop()
+            }
         }
         self.0.taken.store(false, Ordering::Release);
     }
