@@ -5,15 +5,9 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx2_integer::{int8_panels, int8_rows};
-use super::exponentials::exponentials_256;
-use super::fetch::fetch;
-use super::gelu::gelu_coarse_256;
-use super::rounding::{round_products_256, round_to_grid_256};
-use super::rows::{add_lanes_256, extremes_256, round_codes_256, square_lanes_256, sum_lanes_256};
+use super::vector_256::operations_of_256_bits;
 use crate::arch::witness::ran;
 use crate::arch::{LeftBlock, Simd, Vectorized, with_rows};
-use crate::ops::exponentials::ScoreRow;
-use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
 use crate::{Isa, Width};
 
@@ -34,15 +28,7 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     const ISA: Isa = Isa::Avx2;
-    const FUSED: bool = true;
-    const LANES: usize = LANES;
-    const F32_ROWS: usize = 6;
-    const INT8_ROWS: usize = 6;
-
-    #[inline(always)]
-    fn fetch(self, words: &[u32]) {
-        fetch(words);
-    }
+    operations_of_256_bits!();
 
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output {
         #[target_feature(enable = "avx2,fma,f16c")]
@@ -52,77 +38,6 @@ impl Simd for Avx2 {
         }
         // SAFETY: the token `self` exists only where `detect` found avx2, fma and f16c.
         unsafe { run(self, task) }
-    }
-
-    #[inline(always)]
-    fn gelu_coarse(self, values: &mut [f32]) {
-        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
-        unsafe { gelu_coarse_256::<Self>(values) }
-    }
-
-    #[inline(always)]
-    fn narrow(self, values: &[f32], out: &mut [f16]) {
-        // SAFETY: the token `self` exists only where `detect` found avx and f16c.
-        unsafe { narrow(values, out) }
-    }
-
-    #[inline(always)]
-    fn widen(self, values: &[f16], out: &mut [f32]) {
-        // SAFETY: the token `self` exists only where `detect` found avx and f16c.
-        unsafe { widen(values, out) }
-    }
-
-    #[inline(always)]
-    fn sum_lanes(self, chunks: &[[f32; SUM_LANES]]) -> [f32; SUM_LANES] {
-        // SAFETY: the token `self` exists only where `detect` found avx2.
-        unsafe { sum_lanes_256(chunks) }
-    }
-
-    #[inline(always)]
-    fn square_lanes(self, chunks: &[[f32; SUM_LANES]], middle: f32) -> [f32; SUM_LANES] {
-        // SAFETY: the token `self` exists only where `detect` found avx2.
-        unsafe { square_lanes_256(chunks, middle) }
-    }
-
-    #[inline(always)]
-    fn add_lanes(self, lanes: &[f32; SUM_LANES]) -> f32 {
-        // SAFETY: the token `self` exists only where `detect` found avx2.
-        unsafe { add_lanes_256(lanes) }
-    }
-
-    #[inline(always)]
-    fn extremes(self, row: &[f32]) -> Extremes {
-        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
-        unsafe { extremes_256(row) }
-    }
-
-    #[inline(always)]
-    fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
-        // SAFETY: the token `self` exists only where `detect` found avx2.
-        unsafe { round_codes_256(values, inverse, zero, codes) }
-    }
-
-    #[inline(always)]
-    fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
-        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
-        unsafe { round_products_256(values, factors, codes) }
-    }
-
-    #[inline(always)]
-    fn round_to_grid(self, values: &[f16], factors: &[f32], codes: &mut [i8]) -> f32 {
-        // SAFETY: the token `self` exists only where `detect` found avx2 and f16c.
-        unsafe { round_to_grid_256(values, factors, codes) }
-    }
-
-    #[inline(always)]
-    fn exponentials(self, row: &ScoreRow<'_>, codes: &mut [i8]) -> i32 {
-        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
-        unsafe { exponentials_256::<Self>(row, codes) }
-    }
-
-    fn expand_f32(self, width: Width, words: &[u32], out: &mut [f32]) {
-        // SAFETY: the token `self` exists only where `detect` found avx2.
-        unsafe { expand_f32(width, words, out) }
     }
 
     fn int8_words(width: Width) -> usize {
@@ -136,11 +51,6 @@ impl Simd for Avx2 {
     fn expand_int8(self, width: Width, words: &[u32], out: &mut [u32]) {
         // SAFETY: the token `self` exists only where `detect` found avx2.
         unsafe { expand_int8(width, words, out) }
-    }
-
-    fn f32_tile(self, rows: usize, left: &[f32], right: &[f32], sums: &mut [f32], start: bool) {
-        // SAFETY: the token `self` exists only where `detect` found avx2 and fma.
-        unsafe { f32_rows(rows, left, right, sums, start) }
     }
 
     #[inline(always)]

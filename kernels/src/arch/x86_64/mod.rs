@@ -12,6 +12,7 @@ mod rounding;
 mod rows;
 mod tile_block;
 mod tile_registers;
+mod vector_256;
 
 pub(crate) use amx::Amx;
 pub(crate) use avx_vnni::AvxVnni;
