@@ -52,6 +52,7 @@ enum Command {
 
 fn main() -> ExitCode {
     runtime::handle_interrupts();
+    fresnel_runtime::image::decode::quiet_decoders();
     let command = match runtime::parse::<Program>() {
         Ok(program) => program.command,
         Err(code) => return code,

@@ -96,6 +96,7 @@ impl Finished {
         let errors: Vec<&str> =
             self.stderr.lines().filter(|line| line.starts_with("error:")).collect();
         assert_eq!(errors.len(), 1, "one error line expected: {}", self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         for part in parts {
             assert!(errors[0].contains(part), "expected `{part}` in: {}", errors[0]);
         }

@@ -294,6 +294,11 @@ fn inputs_that_do_not_fit_the_model() {
     .assert_fails(BAD_INPUT, &["input"]);
     fs::write(scratch.path("text.jpg"), "no picture").expect("written");
     fresnel(&["classify", model, &scratch.text("text.jpg")]).assert_fails(BAD_INPUT, &["text.jpg"]);
+    // One on which the JPEG decoder panics.
+    let found = "fuzz/corpus/image_decode/finding-jpeg-decoder-panics";
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join(found);
+    let path = found.to_str().expect("a path");
+    fresnel(&["classify", model, path]).assert_fails(BAD_INPUT, &[path, "JPEG file is damaged"]);
     fs::write(scratch.path("list.csv"), "file\ntext.jpg\n").expect("written");
     fresnel(&["eval", model, "--data", &scratch.text("list.csv")])
         .assert_fails(BAD_INPUT, &["label"]);

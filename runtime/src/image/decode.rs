@@ -21,8 +21,9 @@
 
 mod structure;
 
+use std::cell::Cell;
 use std::io::{Cursor, ErrorKind as IoErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ::image::codecs::jpeg::JpegDecoder;
@@ -107,11 +108,29 @@ pub fn decode_bytes(bytes: &[u8], color: ColorMode, limits: &DecodeLimits) -> Re
     let format = sniff(bytes)?;
     // The decoders are written to return errors; should one panic, it is still only this file that
     // is lost.
+    DECODING.set(true);
     let result = catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, color, limits)));
+    DECODING.set(false);
     result.unwrap_or_else(|_| {
         let message = format!("the {} file is damaged: its decoder gave up", format.name());
         Err(Error::new(ErrorKind::Image, message))
     })
+}
+
+thread_local! {
+    /// Whether this thread is inside a decoder.
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has a decoder's panic, which becomes an error, reported as that only. For programs: it wraps the panic hook, of which a
+/// process has one.
+pub fn quiet_decoders() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !DECODING.get() {
+            report(panic);
+        }
+    }));
 }
 
 fn decode_as(

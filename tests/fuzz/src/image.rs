@@ -1,6 +1,9 @@
 //! Pictures.
 
+use std::sync::Once;
+
 use fresnel_runtime::format::{CropMode, Interpolation, Preprocessing};
+use fresnel_runtime::image::decode::quiet_decoders;
 use fresnel_runtime::image::{ColorMode, DecodeLimits, Preprocessor, decode_bytes};
 
 /// Small, so that a run takes microseconds; the real ones are tested by themselves.
@@ -12,6 +15,9 @@ const LIMITS: DecodeLimits =
 /// # Panics
 /// When that does, or when the picture is larger than allowed or not what its sides say.
 pub fn image_decode(bytes: &[u8]) {
+    // The fuzzer's panic hook ends the process at any panic, also at one that is caught.
+    static QUIET: Once = Once::new();
+    QUIET.call_once(quiet_decoders);
     for (color, channels) in [(ColorMode::Rgb, 3), (ColorMode::Grey, 1)] {
         let Ok(image) = decode_bytes(bytes, color, &LIMITS) else { continue };
         let pixels = u64::from(image.width()) * u64::from(image.height());
