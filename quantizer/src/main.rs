@@ -23,7 +23,7 @@ half written.
 
 FRESNEL_ISA=scalar|avx2|avxvnni|avx512vnni|amx|neon|dotprod|i8mm forces an instruction set,
 FRESNEL_GPU=INDEX|NAME|vulkan|metal|dx12 says which GPU --device gpu is, FRESNEL_GPU_AUTOTUNE=0|1 whether
-its kernels are timed on it.")]
+its kernels are chosen by timing them.")]
 struct Program {
     #[command(subcommand)]
     command: Command,

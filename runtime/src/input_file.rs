@@ -19,7 +19,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
 /// The text of the file at `path`.
 ///
 /// # Errors
-/// As [`read`], and [`ErrorKind::Input`] with the line when it is not UTF-8.
+/// As [`read`], and [`ErrorKind::Input`] with the byte offset when it is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, Error> {
     String::from_utf8(read(path, limit)?).map_err(|error| {
         let error = error.utf8_error();

@@ -224,9 +224,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         sums: &mut [i32],
         start: bool,
     ) {
-        for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * Self::LANES)) {
-            self.int8_tile(sums.len() / Self::LANES, width, left, right, sums, start);
-        }
+        self.int8_tiles_between(width, left, right, sums, start, &mut ());
     }
 
     /// [`Simd::int8_tiles`] of 8-bit codes for panels that lie one after another, over the whole inner dimension: overwrites

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use wgpu::{DeviceType, ErrorFilter, PollError, PollType};
@@ -17,9 +17,6 @@ use super::capabilities::{Capabilities, OPTIONAL};
 use super::recorder::ParameterBlock;
 use super::shader::ParameterSpace;
 use super::{GpuError, Kernel};
-
-/// Time that other work on a device has to end when an operation failed, to tell whether the device was lost.
-const SETTLING: Duration = Duration::from_secs(10);
 
 /// An open device and its queue. Clones are the same device.
 #[derive(Clone, Debug)]
@@ -32,6 +29,8 @@ struct Inner {
     summary: AdapterSummary,
     /// Why the device was lost, once it is.
     lost: Arc<OnceLock<String>>,
+    /// Held by operations, and alone by the one that gives the device up.
+    in_use: RwLock<()>,
     patience: Duration,
     kernels: Mutex<HashMap<String, Kernel>>,
     parameter_blocks: Mutex<Vec<ParameterBlock>>,
@@ -95,6 +94,7 @@ impl Gpu {
             queue,
             summary,
             lost: Arc::default(),
+            in_use: RwLock::default(),
             patience,
             kernels: Mutex::default(),
             parameter_blocks: Mutex::default(),
@@ -128,7 +128,7 @@ impl Gpu {
         Gpu::new(self.device().clone(), self.queue().clone(), summary)
     }
 
-    /// The device, for sharing.
+    /// The device, for sharing. Not for [`wgpu::Device::destroy`] while other threads use it, see [`Gpu::destroy`].
     pub fn device(&self) -> &wgpu::Device {
         &self.0.device
     }
@@ -138,10 +138,21 @@ impl Gpu {
         &self.0.queue
     }
 
-    /// Gives the device up: every later operation, of all clones, fails with [`GpuError::Lost`].
+    /// Gives the device up: every later operation, of all clones, fails with [`GpuError::Lost`]. Waits for those under way,
+    /// because a thread that finds a device destroyed when it waits for it, and one that writes to a buffer at that moment, can
+    /// wait for each other for ever (wgpu issue 5737).
     pub fn destroy(&self) {
+        let _alone = self.0.in_use.write().unwrap_or_else(PoisonError::into_inner);
         let _ = self.0.lost.set("it was given up".to_owned());
         self.0.device.destroy();
+        // Frees its memory; whether that was possible changes nothing for anyone.
+        let _ = self.poll_device(PollType::Poll);
+    }
+
+    /// Begins an operation.
+    fn enter(&self) -> Result<RwLockReadGuard<'_, ()>, GpuError> {
+        let entered = self.0.in_use.read().unwrap_or_else(PoisonError::into_inner);
+        self.check().map(|()| entered)
     }
 
     /// Whether the device still works, as far as is known.
@@ -160,34 +171,67 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::Lost`], [`GpuError::OutOfMemory`] or [`GpuError::Refused`].
     pub fn guarded<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T, GpuError> {
+        let entered = self.enter()?;
+        let (value, error) = self.attempt(work);
+        drop(entered);
         self.check()?;
-        let device = &self.0.device;
+        match error {
+            None => Ok(value),
+            Some(error) => Err(self.cause(what, error)),
+        }
+    }
+
+    /// What `work` makes, and the first error that it meets.
+    fn attempt<T>(&self, work: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
         let scopes = [ErrorFilter::Internal, ErrorFilter::OutOfMemory, ErrorFilter::Validation]
-            .map(|filter| device.push_error_scope(filter));
+            .map(|filter| self.0.device.push_error_scope(filter));
         let value = work();
         // The innermost first; natively the answer is there at once.
-        let caught = scopes.into_iter().rev().fold(None, |caught, scope| {
+        let error = scopes.into_iter().rev().fold(None, |first, scope| {
             let error = pollster::block_on(scope.pop());
-            caught.or(error)
+            first.or(error)
         });
-        if caught.is_some() {
-            // A loss shows in errors of any kind; the callback that tells of it runs when nothing is left to compute.
-            let timeout = Some(self.0.patience.min(SETTLING));
-            match self.poll(PollType::Wait { submission_index: None, timeout }) {
-                Err(GpuError::Timeout { .. }) | Ok(_) => {}
-                Err(error) => return Err(error),
+        (value, error)
+    }
+
+    /// Why an operation met an error.
+    fn cause(&self, what: &str, error: wgpu::Error) -> GpuError {
+        if let Err(lost) = self.probe() {
+            return lost;
+        }
+        let what = what.to_owned();
+        match error {
+            wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { what },
+            wgpu::Error::Validation { description: reason, .. }
+            | wgpu::Error::Internal { description: reason, .. } => {
+                GpuError::Refused { what, reason }
             }
         }
-        self.check()?;
-        match caught {
-            None => Ok(value),
-            Some(wgpu::Error::OutOfMemory { .. }) => {
-                Err(GpuError::OutOfMemory { what: what.to_owned() })
-            }
-            Some(
-                wgpu::Error::Validation { description, .. }
-                | wgpu::Error::Internal { description, .. },
-            ) => Err(GpuError::Refused { what: what.to_owned(), reason: description }),
+    }
+
+    /// Finds out whether the device still works, for an operation that failed: a loss shows in errors of any kind, and its
+    /// callback comes late, to any thread that waits, or to the owner of a device that was wrapped.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`] when it does not.
+    pub(super) fn probe(&self) -> Result<(), GpuError> {
+        // The callback may know a reason.
+        self.poll(PollType::Poll)?;
+        let entered = self.enter()?;
+        let ((), error) = self.attempt(|| {
+            // On a lost device a buffer is made without an error, and cannot be used.
+            let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("probe"),
+                size: 4,
+                usage: wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            self.0.queue.write_buffer(&buffer, 0, &[0; 4]);
+        });
+        drop(entered);
+        match error {
+            Some(wgpu::Error::Validation { .. }) => Err(self.lose("it does nothing any more")),
+            _ => self.check(),
         }
     }
 
@@ -197,26 +241,32 @@ impl Gpu {
     /// [`GpuError::Lost`], or [`GpuError::Timeout`] after a minute (half an hour where the host's cores compute).
     pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
         let timeout = Some(self.0.patience);
-        self.poll(PollType::Wait { submission_index: submission, timeout }).map(|_| ())
+        self.poll(PollType::Wait { submission_index: submission, timeout })
     }
 
-    /// Lets callbacks run; whether nothing is left to compute.
-    pub(super) fn poll(&self, how: PollType) -> Result<bool, GpuError> {
-        self.check()?;
-        // wgpu has no error for a driver that says while it is waited for that the device is lost: it calls the callback and panics
-        // (`Device::poll` of wgpu 30). Nothing can be known before, and a hook that keeps the message of that panic from standard
-        // error would be the whole process's. A device that is destroyed, and a loss that shows in any other call, cause none.
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how)));
+    /// Lets callbacks run.
+    fn poll(&self, how: PollType) -> Result<(), GpuError> {
+        let entered = self.enter()?;
+        let polled = self.poll_device(how);
+        drop(entered);
         self.check()?;
         match polled {
-            Ok(Ok(status)) => Ok(status.is_queue_empty()),
-            Ok(Err(PollError::Timeout)) => Err(GpuError::Timeout { after: self.0.patience }),
-            Ok(Err(error)) => Err(GpuError::Refused {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(PollError::Timeout)) => Err(GpuError::Timeout { after: self.0.patience }),
+            Some(Err(error)) => Err(GpuError::Refused {
                 what: "waiting for the device".to_owned(),
                 reason: error.to_string(),
             }),
-            Err(_) => Err(self.lose("the driver failed while it was waited for")),
+            None => Err(self.lose("the driver failed while it was waited for")),
         }
+    }
+
+    /// [`wgpu::Device::poll`], and `None` where it panics: wgpu has no error for a driver that says while it is waited for that
+    /// the device is lost, but calls the callback and panics. Nothing can be known before, and a hook that keeps the message of
+    /// that panic from standard error would be the whole process's. A device that is destroyed, and a loss that shows in any
+    /// other call, cause none.
+    fn poll_device(&self, how: PollType) -> Option<Result<wgpu::PollStatus, PollError>> {
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how))).ok()
     }
 
     /// Notes that the device is lost, and returns the error for it.

@@ -1,15 +1,15 @@
 //! Results on their way to the host.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use bytemuck::Pod;
-use wgpu::PollType;
 
 use super::{Gpu, GpuError};
 
-/// Whether a buffer could be mapped, once that is known.
-pub(super) type Mapped = OnceLock<bool>;
+/// Time that another thread has to pass on what it learned of a buffer while it waited for the device.
+const HANDING_OVER: Duration = Duration::from_secs(10);
 
 /// Results on their way to the host.
 #[derive(Debug)]
@@ -19,43 +19,34 @@ pub struct Readback<T> {
     /// Bytes before the first element.
     pub(super) skip: usize,
     pub(super) count: usize,
-    pub(super) mapped: Arc<Mapped>,
+    /// Says whether the buffer could be mapped, once that is known.
+    pub(super) mapped: Receiver<bool>,
     pub(super) elements: PhantomData<fn() -> T>,
 }
 
 impl<T: Pod> Readback<T> {
-    /// Whether they are there, so that [`Readback::wait`] returns at once. Never, before the recorder is submitted.
-    ///
-    /// # Errors
-    /// [`GpuError::Lost`].
-    pub fn is_ready(&self) -> Result<bool, GpuError> {
-        self.gpu.poll(PollType::Poll)?;
-        Ok(self.mapped.get().is_some())
-    }
-
     /// Waits for them.
     ///
     /// # Errors
     /// [`GpuError::Lost`], or [`GpuError::Timeout`] after a minute (half an hour where the host's cores compute);
     /// [`GpuError::Refused`] when the recorder was not submitted.
     pub fn wait(self) -> Result<Vec<T>, GpuError> {
-        if self.mapped.get().is_none() {
+        let refused = |reason: &str| {
+            let refused =
+                || GpuError::Refused { what: "reading back".to_owned(), reason: reason.to_owned() };
+            self.gpu.probe().err().unwrap_or_else(refused)
+        };
+        // Where several threads wait for a device, any of them runs the callbacks of all.
+        let mapped = self.mapped.try_recv().or_else(|_| {
             self.gpu.wait(None)?;
-        }
-        match self.mapped.get() {
-            Some(true) => {}
-            Some(false) => return Err(self.gpu.lose("results could not be read")),
-            None => {
-                return Err(GpuError::Refused {
-                    what: "reading back".to_owned(),
-                    reason: "the commands were never submitted".to_owned(),
-                });
-            }
-        }
-        let view = self.staging.get_mapped_range(..).map_err(|error| GpuError::Refused {
-            what: "reading back".to_owned(),
-            reason: error.to_string(),
+            let mapped = self.mapped.recv_timeout(HANDING_OVER);
+            mapped.map_err(|_| refused("the commands were never submitted"))
         })?;
+        if !mapped {
+            return Err(self.gpu.lose("results could not be read"));
+        }
+        let view = self.staging.get_mapped_range(..);
+        let view = view.map_err(|error| refused(&error.to_string()))?;
         let bytes = &view[self.skip..][..self.count * size_of::<T>()];
         Ok(bytemuck::pod_collect_to_vec(bytes))
     }

@@ -6,13 +6,13 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use bytemuck::Pod;
 use wgpu::{BufferUsages, MapMode};
 
 use super::capabilities::PARAMETER_BYTES;
-use super::readback::{Mapped, Readback};
+use super::readback::Readback;
 use super::timer::{Elapsed, Timestamps};
 use super::{Arguments, Buffer, Gpu, GpuError};
 
@@ -42,7 +42,7 @@ pub struct Recorder {
     /// The first error, which [`Recorder::submit`] returns.
     failed: Option<GpuError>,
     /// Maps the buffers of readbacks once they are submitted.
-    mappings: Vec<(wgpu::Buffer, Arc<Mapped>)>,
+    mappings: Vec<(wgpu::Buffer, SyncSender<bool>)>,
 }
 
 impl Recorder {
@@ -234,8 +234,8 @@ impl Recorder {
         })?;
         self.pass = None;
         self.encoder.copy_buffer_to_buffer(buffer.raw(), start, &staging, 0, size);
-        let mapped = Arc::default();
-        self.mappings.push((staging.clone(), Arc::clone(&mapped)));
+        let (told, mapped) = sync_channel(1);
+        self.mappings.push((staging.clone(), told));
         Ok(Readback {
             gpu: self.gpu.clone(),
             staging,
@@ -275,11 +275,11 @@ impl Recorder {
             return Err(error);
         }
         let index = self.flush()?;
-        for (buffer, mapped) in self.mappings.drain(..) {
+        for (buffer, told) in self.mappings.drain(..) {
             self.gpu.guarded("reading back", || {
                 buffer.map_async(MapMode::Read, .., move |result| {
-                    // It is called once.
-                    let _ = mapped.set(result.is_ok());
+                    // Nobody may want to know any more.
+                    let _ = told.send(result.is_ok());
                 });
             })?;
         }

@@ -1,7 +1,7 @@
 //! What the types of Rust can't say: every wrong pointer and length is refused, with a status and a text. The same from C, and with
 //! several threads: `tests/c`.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
 use super::model::*;
@@ -282,9 +282,11 @@ fn a_panic_becomes_a_status() {
     let status = guard(|| panic!("on purpose"));
     assert_eq!(status, Status::Internal);
     assert!(last_error().contains("fault"));
-    let long = CString::new("x".repeat(2_000)).unwrap();
-    let status = guard(|| Err(super::status::input(long.to_str().unwrap())));
-    assert_eq!((status, last_error().len()), (Status::Input, 2_000));
+    let long = |length| guard(|| Err(super::status::input("x".repeat(length))));
+    assert_eq!((long(2_000), last_error().len()), (Status::Input, 2_000));
+    assert_eq!(long(10_000), Status::Input);
+    let text = last_error();
+    assert!(text.contains("bytes left out") && text.starts_with('x') && text.ends_with('x'));
     assert_eq!(guard(|| Err(Failure::Internal("broken"))), Status::Internal);
     assert_eq!(guard(|| Ok(())), Status::Ok);
     assert_eq!(last_error(), "");
