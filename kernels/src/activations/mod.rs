@@ -43,9 +43,9 @@ pub(crate) struct RowGrid {
     pub(crate) scale: f32,
     /// The code that stands for zero.
     pub(crate) zero: i32,
-    /// Sum of the codes.
+    /// Sum of the codes above zero, `sum_k (q - zero)`.
     pub(crate) code_sum: i32,
-    /// Sum of the numbers as they are multiplied; in integer arithmetic of the codes above zero, `sum_k (q - zero)`.
+    /// Sum of the numbers as they are multiplied; in integer arithmetic `code_sum`.
     pub(crate) sum: f32,
 }
 

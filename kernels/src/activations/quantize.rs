@@ -20,8 +20,8 @@ pub(super) fn quantize<S: Simd>(simd: S, row: &[f32], codes: &mut [i8]) -> RowGr
     let inverse = 1.0 / scale;
     let zero = round(-low * inverse) - 128;
     let code_sum = simd.round_codes(row, inverse, zero, codes);
-    let sum = code_sum.wrapping_sub((row.len() as i32).wrapping_mul(zero)) as f32;
-    RowGrid { scale, zero, code_sum, sum }
+    let code_sum = code_sum.wrapping_sub((row.len() as i32).wrapping_mul(zero));
+    RowGrid { scale, zero, code_sum, sum: code_sum as f32 }
 }
 
 /// Writes the codes of numbers, `value * inverse` rounded plus `zero`, clamped to a byte; returns their sum.

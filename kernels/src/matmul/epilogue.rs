@@ -3,15 +3,18 @@
 //! Without an activation function a row stays in registers from its sums to its store. Activation functions need all the
 //! registers for themselves, so they are a loop of their own over rows in the first-level cache.
 
+use std::iter::Zip;
 use std::marker::PhantomData;
+use std::slice::Iter;
 
 use half::f16;
 
 use super::Epilogue;
 use super::driver::Finish;
+use crate::activations::RowGrid;
 use crate::arch::tiles::Tile;
 use crate::arch::{ChannelTerms, Simd, one_at_a_time};
-use crate::{Activation, Matrix};
+use crate::{Activation, Activations, Matrix};
 
 /// Evaluates an expression with `S::LANES` as a constant `$lanes` that can be the length of an array.
 macro_rules! for_lanes {
@@ -109,7 +112,8 @@ fn store_row<S: Simd, O: Output, const LANES: usize, const PLAIN: bool>(
     let residual = residual.map(|residual| &residual[tile.row_range(row)]);
     let out = tile.row(row);
     let Some(out) = out.first_chunk_mut::<LANES>() else {
-        return store_partial_row(simd, values, &channels.layer_scale, residual, out);
+        // A copy, for the address of one that lives in registers would keep it in memory.
+        return store_partial_row(simd, &mut values.clone(), &channels.layer_scale, residual, out);
     };
     if !PLAIN {
         let residual =
@@ -142,11 +146,11 @@ fn store_partial_row<S: Simd, O: Output, const LANES: usize>(
 
 /// From the sums of a row to its product, bias included.
 pub(super) trait RowProduct<Sum> {
-    /// Writes the product of row `row` of the matrix.
+    /// Writes the product of a row.
     fn product<S: Simd, const LANES: usize>(
         &self,
         simd: S,
-        row: usize,
+        row: &RowGrid,
         sums: &[Sum; LANES],
         channels: &Channels<LANES>,
         values: &mut [f32; LANES],
@@ -155,6 +159,7 @@ pub(super) trait RowProduct<Sum> {
 
 /// The end of a product: from the sums of a row to what is stored.
 pub(super) struct FinishRows<'a, O, P> {
+    rows: &'a [RowGrid],
     w: &'a Matrix,
     epilogue: &'a Epilogue<'a>,
     product: P,
@@ -162,8 +167,13 @@ pub(super) struct FinishRows<'a, O, P> {
 }
 
 impl<'a, O, P> FinishRows<'a, O, P> {
-    pub(super) fn new(w: &'a Matrix, epilogue: &'a Epilogue<'a>, product: P) -> Self {
-        Self { w, epilogue, product, out: PhantomData }
+    pub(super) fn new(
+        a: &'a Activations,
+        w: &'a Matrix,
+        epilogue: &'a Epilogue<'a>,
+        product: P,
+    ) -> Self {
+        Self { rows: a.grids(), w, epilogue, product, out: PhantomData }
     }
 }
 
@@ -186,10 +196,12 @@ impl<O: Output, Sum, P: RowProduct<Sum> + Sync> Finish<Sum> for FinishRows<'_, O
         tile: &mut Tile<'_, O>,
     ) {
         let Self { epilogue, product, .. } = self;
+        let rows = &self.rows[tile.first_row + first..][..sums.len()];
+        let rows = rows.iter().zip(sums);
         if epilogue.layer_scale.is_none() && epilogue.residual.is_none() {
-            finish::<S, Sum, O, LANES, true>(simd, panel, epilogue, first, sums, tile, product);
+            finish::<S, Sum, O, LANES, true>(simd, panel, epilogue, first, rows, tile, product);
         } else {
-            finish::<S, Sum, O, LANES, false>(simd, panel, epilogue, first, sums, tile, product);
+            finish::<S, Sum, O, LANES, false>(simd, panel, epilogue, first, rows, tile, product);
         }
     }
 }
@@ -204,33 +216,33 @@ fn finish<S: Simd, Sum, O: Output, const LANES: usize, const PLAIN: bool>(
     channels: &Channels<LANES>,
     epilogue: &Epilogue<'_>,
     first: usize,
-    sums: &[[Sum; LANES]],
+    rows: Zip<Iter<'_, RowGrid>, Iter<'_, [Sum; LANES]>>,
     tile: &mut Tile<'_, O>,
     product: &impl RowProduct<Sum>,
 ) {
-    let (first_row, residual) = (tile.first_row, epilogue.residual);
-    if S::ACTIVATED_ROWS == 1 || epilogue.activation.is_none() {
-        let mut values = Aligned([[0.0; LANES]; 1]);
-        for (row, sums) in (first..).zip(sums) {
+    let residual = epilogue.residual;
+    let Some(activation) = epilogue.activation else {
+        for (row, (grid, sums)) in (first..).zip(rows) {
             one_at_a_time();
-            product.product(simd, first_row + row, sums, channels, &mut values.0[0]);
-            activate::<S, O>(simd, epilogue.activation, &mut values.0[0]);
-            store_row::<S, O, LANES, PLAIN>(simd, &mut values.0[0], channels, residual, row, tile);
+            let mut values = [0.0; LANES];
+            product.product(simd, grid, sums, channels, &mut values);
+            store_row::<S, O, LANES, PLAIN>(simd, &mut values, channels, residual, row, tile);
         }
         return;
-    }
+    };
     let mut values = Aligned([[0.0; LANES]; MOST_ACTIVATED_ROWS]);
-    let step = S::ACTIVATED_ROWS;
-    for (first, sums) in (first..).step_by(step).zip(sums.chunks(step)) {
-        let values = &mut values.0[..sums.len()];
-        for (row, (values, sums)) in (first..).zip(values.iter_mut().zip(sums)) {
+    let (mut rows, mut first) = (rows, first);
+    while rows.len() > 0 {
+        let values = &mut values.0[..rows.len().min(S::ACTIVATED_ROWS)];
+        for (values, (grid, sums)) in values.iter_mut().zip(&mut rows) {
             one_at_a_time();
-            product.product(simd, first_row + row, sums, channels, values);
+            product.product(simd, grid, sums, channels, values);
         }
-        activate::<S, O>(simd, epilogue.activation, values.as_flattened_mut());
-        for (row, values) in (first..).zip(values) {
+        activate::<S, O>(simd, activation, values.as_flattened_mut());
+        for values in values {
             one_at_a_time();
-            store_row::<S, O, LANES, PLAIN>(simd, values, channels, residual, row, tile);
+            store_row::<S, O, LANES, PLAIN>(simd, values, channels, residual, first, tile);
+            first += 1;
         }
     }
 }
@@ -241,10 +253,9 @@ struct Aligned<T>(T);
 
 /// Applies an activation function as exactly as the output can tell.
 #[inline(always)]
-fn activate<S: Simd, O: Output>(simd: S, activation: Option<Activation>, values: &mut [f32]) {
-    match activation {
-        Some(activation) if O::HALF => activation.apply_coarsely(simd, values),
-        Some(activation) => activation.apply::<S>(values),
-        None => {}
+fn activate<S: Simd, O: Output>(simd: S, activation: Activation, values: &mut [f32]) {
+    match O::HALF {
+        true => activation.apply_coarsely(simd, values),
+        false => activation.apply::<S>(values),
     }
 }

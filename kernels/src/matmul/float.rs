@@ -22,7 +22,7 @@ pub(super) fn matmul<S: Simd, O: Output>(
     epilogue: &Epilogue<'_>,
     out: &mut [O],
 ) {
-    let finish = FinishRows::new(w, epilogue, FloatRows::new(a, w));
+    let finish = FinishRows::new(a, w, epilogue, FloatRows { codes: w.width().is_some() });
     let shape = (a.rows(), w.out_features());
     drive(simd, pool, &FloatProduct { a, w }, &finish, shape, out);
 }
@@ -140,29 +140,22 @@ fn words_before<S: Simd>(width: Width, depth: usize, panel: usize, feature: usiz
 }
 
 /// Products from float sums.
-pub(super) struct FloatRows<'a> {
-    w: &'a Matrix,
-    grids: &'a [RowGrid],
+pub(super) struct FloatRows {
+    /// Whether the weights are codes: floats have no offset.
+    pub(super) codes: bool,
 }
 
-impl<'a> FloatRows<'a> {
-    pub(super) fn new(a: &'a Activations, w: &'a Matrix) -> Self {
-        Self { w, grids: a.grids() }
-    }
-}
-
-impl RowProduct<f32> for FloatRows<'_> {
+impl RowProduct<f32> for FloatRows {
     #[inline(always)]
     fn product<S: Simd, const LANES: usize>(
         &self,
         _: S,
-        row: usize,
+        row: &RowGrid,
         sums: &[f32; LANES],
         channels: &Channels<LANES>,
         values: &mut [f32; LANES],
     ) {
-        // Weights that are floats have no offset.
-        let row_sum = if self.w.width().is_some() { self.grids[row].sum } else { 0.0 };
+        let row_sum = if self.codes { row.sum } else { 0.0 };
         let terms = &channels.terms;
         for lane in 0..LANES {
             let constant = mul_add::<S>(terms.offset[lane], row_sum, terms.bias[lane]);

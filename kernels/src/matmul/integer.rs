@@ -21,7 +21,8 @@ pub(super) fn matmul<S: Simd, O: Output>(
     epilogue: &Epilogue<'_>,
     out: &mut [O],
 ) {
-    run(simd, pool, a, w, &FinishRows::new(w, epilogue, IntegerRows { a, w }), out);
+    let middle = w.width().map_or(0, |width| width.middle() as i32);
+    run(simd, pool, a, w, &FinishRows::new(a, w, epilogue, IntegerRows { middle }), out);
 }
 
 pub(super) fn accumulators<S: Simd>(
@@ -126,26 +127,25 @@ impl Product for IntegerProduct<'_> {
 }
 
 /// Products from integer sums.
-struct IntegerRows<'a> {
-    a: &'a Activations,
-    w: &'a Matrix,
+struct IntegerRows {
+    /// What centred codes of weights leave out.
+    middle: i32,
 }
 
-impl RowProduct<i32> for IntegerRows<'_> {
+impl RowProduct<i32> for IntegerRows {
     #[inline(always)]
     fn product<S: Simd, const LANES: usize>(
         &self,
         simd: S,
-        row: usize,
+        row: &RowGrid,
         sums: &[i32; LANES],
         channels: &Channels<LANES>,
         values: &mut [f32; LANES],
     ) {
-        let &RowGrid { scale, zero, code_sum, sum } = &self.a.grids()[row];
-        let middle = self.w.width().map_or(0, |width| width.middle() as i32);
-        let columns = self.a.columns() as i32;
-        let shift = middle.wrapping_mul(code_sum.wrapping_sub(columns.wrapping_mul(zero)));
-        simd.dequantize(sums, RowTerms { zero, shift, sum, scale }, &channels.terms, values);
+        let &RowGrid { scale, zero, code_sum, sum } = row;
+        let shift = self.middle.wrapping_mul(code_sum);
+        let row = RowTerms { zero, shift, sum, scale };
+        simd.dequantize(sums, row, &channels.terms, values);
     }
 }
 

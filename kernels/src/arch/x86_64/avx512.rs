@@ -183,11 +183,7 @@ fn dequantize<const LANES: usize>(
     channels: &ChannelTerms<LANES>,
     values: &mut [f32; LANES],
 ) {
-    // Broadcast from memory, which costs no instruction of the vector units, whatever the compiler knows of the four numbers.
-    let (zero, shift) = (row.zero.wrapping_neg(), row.shift.wrapping_neg());
-    let row = &RowTerms { zero, shift, ..row };
-    let row = std::hint::black_box(row);
-    let (minus_zero, minus_shift) = (_mm512_set1_epi32(row.zero), _mm512_set1_epi32(row.shift));
+    let (zero, shift) = (_mm512_set1_epi32(row.zero), _mm512_set1_epi32(row.shift));
     let (sum, row_scale) = (_mm512_set1_ps(row.sum), _mm512_set1_ps(row.scale));
     for lane in (0..LANES / 16 * 16).step_by(16) {
         // SAFETY: every array has `LANES` elements, of which 16 are left from `lane` on; no access needs alignment.
@@ -197,8 +193,8 @@ fn dequantize<const LANES: usize>(
             let scale = _mm512_loadu_ps(channels.scale.as_ptr().add(lane));
             let offset = _mm512_loadu_ps(channels.offset.as_ptr().add(lane));
             let bias = _mm512_loadu_ps(channels.bias.as_ptr().add(lane));
-            let shifted = _mm512_add_epi32(sums, minus_shift);
-            let centred = _mm512_add_epi32(shifted, _mm512_mullo_epi32(code_sums, minus_zero));
+            let correction = _mm512_add_epi32(_mm512_mullo_epi32(code_sums, zero), shift);
+            let centred = _mm512_sub_epi32(sums, correction);
             let constant = _mm512_mul_ps(offset, sum);
             let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(centred), scale, constant);
             let y = _mm512_fmadd_ps(y, row_scale, bias);
