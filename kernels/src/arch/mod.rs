@@ -13,7 +13,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod dequantize;
-mod left;
+mod operands;
 pub(crate) mod peak;
 mod scalar;
 mod simd;
@@ -31,7 +31,7 @@ use crate::{Arithmetic, IsaError};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{Dotprod, I8mm, Neon};
 pub(crate) use dequantize::{ChannelTerms, RowTerms};
-pub(crate) use left::LeftBlock;
+pub(crate) use operands::{LeftBlock, RightBlock};
 pub(crate) use scalar::Scalar;
 pub(crate) use simd::{Between, Simd, Vectorized, one_at_a_time};
 #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,7 @@
 
 use half::f16;
 
-use super::{ChannelTerms, LeftBlock, RowTerms, dequantize};
+use super::{ChannelTerms, LeftBlock, RightBlock, RowTerms, dequantize};
 use crate::activations::round_codes;
 use crate::matmul::for_lanes;
 use crate::ops::exponentials::{self, ScoreRow};
@@ -224,6 +224,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         sums: &mut [i32],
         start: bool,
     ) {
+        let right = RightBlock::Expanded(right);
         self.int8_tiles_between(width, left, right, sums, start, &mut ());
     }
 
@@ -244,13 +245,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         self,
         width: Width,
         left: LeftBlock<'_, u32>,
-        right: &[u32],
+        right: RightBlock<'_>,
         sums: &mut [i32],
         start: bool,
         between: &mut impl Between<i32>,
     ) {
         /// Bytes of the left operand between two steps.
         const STEP: usize = 2048;
+        let right = right.expand(|words, expanded| self.expand_int8(width, words, expanded));
         for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * Self::LANES)) {
             self.int8_tile(sums.len() / Self::LANES, width, left, right, sums, start);
             for _ in 0..size_of_val(left).div_ceil(STEP) {
@@ -265,8 +267,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `left` is, per tile, `[ceil(depth / 32)][rows][32]` numbers, `right` `[ceil(depth / 32) * 16][LANES]` pairs.
     fn half_tiles(
         self,
+        _: Width,
         _: LeftBlock<'_, u32>,
-        _: &[u32],
+        _: RightBlock<'_>,
         _: &mut [f32],
         _: bool,
         _: &mut impl Between<f32>,

@@ -14,12 +14,25 @@ use crate::memory::{Buffer, Slot};
 /// cache.
 const TASK_ROWS: usize = 400;
 
+/// A part of the right operand.
+pub(super) struct Part {
+    /// Which panel of output channels.
+    pub(super) panel: usize,
+    /// A block of input features.
+    pub(super) block: Range<usize>,
+}
+
+impl Part {
+    /// Whether sums start with this part, and are not continued.
+    pub(super) fn starts(&self) -> bool {
+        self.block.start == 0
+    }
+}
+
 /// The operands of a product.
 pub(super) trait Product: Sync {
     /// Element of the packed left operand.
     type Left: Pod + Send + Sync;
-    /// Element of the expanded right operand.
-    type Right: Pod;
     /// Element of the sums.
     type Sum: Pod;
     /// Input features of a block, a multiple of `panel::DEPTH_STEP` and of what lies together in the left operand.
@@ -40,27 +53,18 @@ pub(super) trait Product: Sync {
     /// Left elements of a row for that many input features, counted from a block boundary.
     fn left_len<S: Simd>(&self, depth: usize) -> usize;
 
-    /// The right operand of a panel for a block of input features, `[..][S::LANES]`; expanded into `buffer` unless it is
-    /// stored that way.
-    fn expand_right<'a, S: Simd>(
-        &'a self,
-        simd: S,
-        panel: usize,
-        block: Range<usize>,
-        buffer: &'a mut Buffer,
-    ) -> &'a [Self::Right];
+    /// What will be expanded next, after the part: words in memory.
+    fn following<S: Simd>(&self, part: &Part) -> &[u32];
 
-    /// What will be expanded next, after the block: words in memory.
-    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32];
-
-    /// Calls the micro-kernel for every row tile of a block, with other work between the products if it leaves room for that.
+    /// Calls the micro-kernel for every row tile, with other work between the products if it leaves room for that. The part is
+    /// expanded into `right` unless it is stored as it is multiplied.
     fn multiply<S: Simd>(
         &self,
         simd: S,
         left: LeftBlock<'_, Self::Left>,
-        right: &[Self::Right],
+        part: &Part,
+        right: &mut Buffer,
         sums: &mut [Self::Sum],
-        start: bool,
         between: &mut impl Between<Self::Sum>,
     );
 }
@@ -154,8 +158,8 @@ impl<P: Product, F: Finish<P::Sum>> Task<'_, P, F> {
         simd.begin_tiles();
         for start in (0..depth).step_by(P::BLOCK) {
             let end = depth.min(start + P::BLOCK);
-            let right = product.expand_right(simd, panel, start..end, &mut right);
-            let following = product.following::<S>(panel, start..end);
+            let part = Part { panel, block: start..end };
+            let following = product.following::<S>(&part);
             let mut fetching = Fetching::new(following, rows * (end - start));
             let left = LeftBlock {
                 packed,
@@ -165,10 +169,10 @@ impl<P: Product, F: Finish<P::Sum>> Task<'_, P, F> {
                 end: product.left_len::<S>(end),
             };
             if end < depth {
-                product.multiply(simd, left, right, sums, start == 0, &mut fetching);
+                product.multiply(simd, left, &part, &mut right, sums, &mut fetching);
             } else {
                 finishing.fetching = fetching;
-                product.multiply(simd, left, right, sums, start == 0, &mut finishing);
+                product.multiply(simd, left, &part, &mut right, sums, &mut finishing);
             }
         }
         simd.end_tiles();

@@ -1,10 +1,8 @@
 //! Products with float activations.
 
-use std::ops::Range;
-
 use ::half::slice::HalfFloatSliceExt;
 
-use super::driver::{Product, drive};
+use super::driver::{Part, Product, drive};
 use super::epilogue::{Channels, FinishRows, Output, RowProduct};
 use crate::activations::RowGrid;
 use crate::arch::{Between, LeftBlock, Simd};
@@ -32,9 +30,39 @@ struct FloatProduct<'a> {
     w: &'a Matrix,
 }
 
+impl FloatProduct<'_> {
+    /// The right operand of a panel for a block of input features, `[..][S::LANES]`; expanded into `buffer` unless it is
+    /// stored that way.
+    #[inline(always)]
+    fn expand_right<'a, S: Simd>(
+        &'a self,
+        simd: S,
+        part: &Part,
+        buffer: &'a mut Buffer,
+    ) -> &'a [f32] {
+        let Part { panel, block } = part;
+        let start = (panel * self.depth() + block.start) * S::LANES;
+        let len = block.len() * S::LANES;
+        match &self.w.storage {
+            Storage::F32(weights) => &weights.of::<f32>()[start..][..len],
+            Storage::F16(weights) => {
+                let expanded = buffer.get::<f32>(len);
+                weights.of::<::half::f16>()[start..][..len].convert_to_f32_slice(expanded);
+                expanded
+            }
+            Storage::Codes(width, words) => {
+                let words = panel_block::<S>(*width, words.of(), self.depth(), part);
+                let padded = block.len().next_multiple_of(panel::group_depth(*width));
+                let expanded = buffer.get::<f32>(padded * S::LANES);
+                simd.expand_f32(*width, words, expanded);
+                expanded
+            }
+        }
+    }
+}
+
 impl Product for FloatProduct<'_> {
     type Left = f32;
-    type Right = f32;
     type Sum = f32;
     // 256 x 32 floats are 32 KiB.
     const BLOCK: usize = 256;
@@ -59,34 +87,7 @@ impl Product for FloatProduct<'_> {
         depth
     }
 
-    #[inline(always)]
-    fn expand_right<'a, S: Simd>(
-        &'a self,
-        simd: S,
-        panel: usize,
-        block: Range<usize>,
-        buffer: &'a mut Buffer,
-    ) -> &'a [f32] {
-        let start = (panel * self.depth() + block.start) * S::LANES;
-        let len = block.len() * S::LANES;
-        match &self.w.storage {
-            Storage::F32(weights) => &weights.of::<f32>()[start..][..len],
-            Storage::F16(weights) => {
-                let expanded = buffer.get::<f32>(len);
-                weights.of::<::half::f16>()[start..][..len].convert_to_f32_slice(expanded);
-                expanded
-            }
-            Storage::Codes(width, words) => {
-                let words = panel_block::<S>(*width, words.of(), self.depth(), panel, &block);
-                let padded = block.len().next_multiple_of(panel::group_depth(*width));
-                let expanded = buffer.get::<f32>(padded * S::LANES);
-                simd.expand_f32(*width, words, expanded);
-                expanded
-            }
-        }
-    }
-
-    fn following<S: Simd>(&self, _: usize, _: Range<usize>) -> &[u32] {
+    fn following<S: Simd>(&self, _: &Part) -> &[u32] {
         &[]
     }
 
@@ -95,41 +96,40 @@ impl Product for FloatProduct<'_> {
         &self,
         simd: S,
         left: LeftBlock<'_, f32>,
-        right: &[f32],
+        part: &Part,
+        buffer: &mut Buffer,
         sums: &mut [f32],
-        start: bool,
         _: &mut impl Between<f32>,
     ) {
+        let right = self.expand_right(simd, part, buffer);
         for (left, sums) in left.tiles().zip(sums.chunks_mut(left.tile_rows * S::LANES)) {
-            simd.f32_tile(sums.len() / S::LANES, left, right, sums, start);
+            simd.f32_tile(sums.len() / S::LANES, left, right, sums, part.starts());
         }
     }
 }
 
-/// The words of a panel for a block of input features; `block.start` is a multiple of `panel::DEPTH_STEP`.
+/// The words of a part, whose block begins at a multiple of `panel::DEPTH_STEP`.
 #[inline(always)]
 pub(super) fn panel_block<'a, S: Simd>(
     width: Width,
     words: &'a [u32],
     depth: usize,
-    panel: usize,
-    block: &Range<usize>,
+    part: &Part,
 ) -> &'a [u32] {
-    let start = words_before::<S>(width, depth, panel, block.start);
-    &words[start..][..panel::panel_words(width, block.len(), S::LANES)]
+    let start = words_before::<S>(width, depth, part.panel, part.block.start);
+    &words[start..][..panel::panel_words(width, part.block.len(), S::LANES)]
 }
 
-/// As many words as a block has, after it: those of the next block or panel.
+/// As many words as a part has, after it: those of the next block or panel.
 #[inline(always)]
 pub(super) fn following_block<'a, S: Simd>(
     width: Width,
     words: &'a [u32],
     depth: usize,
-    panel: usize,
-    block: &Range<usize>,
+    part: &Part,
 ) -> &'a [u32] {
-    let words = &words[words_before::<S>(width, depth, panel, block.end)..];
-    &words[..words.len().min(panel::panel_words(width, block.len(), S::LANES))]
+    let words = &words[words_before::<S>(width, depth, part.panel, part.block.end)..];
+    &words[..words.len().min(panel::panel_words(width, part.block.len(), S::LANES))]
 }
 
 /// Words before an input feature of a panel.

@@ -1,12 +1,10 @@
 //! Products with bfloat16 activations and codes as bfloat16 numbers, which are exact.
 
-use std::ops::Range;
-
-use super::driver::{Product, drive};
+use super::driver::{Part, Product, drive};
 use super::epilogue::{FinishRows, Output};
 use super::float::{FloatRows, following_block, panel_block};
 use crate::activations::half_words;
-use crate::arch::{Between, LeftBlock, Simd};
+use crate::arch::{Between, LeftBlock, RightBlock, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
 use crate::pack::panel;
@@ -39,7 +37,6 @@ struct HalfProduct<'a> {
 
 impl Product for HalfProduct<'_> {
     type Left = u32;
-    type Right = u32;
     type Sum = f32;
     // 512 x 32 numbers of two bytes are 32 KiB.
     const BLOCK: usize = 512;
@@ -65,25 +62,8 @@ impl Product for HalfProduct<'_> {
     }
 
     #[inline(always)]
-    fn expand_right<'a, S: Simd>(
-        &'a self,
-        simd: S,
-        panel: usize,
-        block: Range<usize>,
-        buffer: &'a mut Buffer,
-    ) -> &'a [u32] {
-        let words = panel_block::<S>(self.width, self.words, self.depth, panel, &block);
-        let expanded = buffer.get::<u32>(half_words(block.len()) * S::LANES);
-        simd.expand_half(self.width, words, expanded);
-        // Zeros of the left operand come beyond the last group, and may meet no NaN.
-        let written = block.len().next_multiple_of(panel::group_depth(self.width)) / 2;
-        expanded[written * S::LANES..].fill(0);
-        expanded
-    }
-
-    #[inline(always)]
-    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32] {
-        following_block::<S>(self.width, self.words, self.depth, panel, &block)
+    fn following<S: Simd>(&self, part: &Part) -> &[u32] {
+        following_block::<S>(self.width, self.words, self.depth, part)
     }
 
     #[inline(always)]
@@ -91,11 +71,17 @@ impl Product for HalfProduct<'_> {
         &self,
         simd: S,
         left: LeftBlock<'_, u32>,
-        right: &[u32],
+        part: &Part,
+        right: &mut Buffer,
         sums: &mut [f32],
-        start: bool,
         between: &mut impl Between<f32>,
     ) {
-        simd.half_tiles(left, right, sums, start, between);
+        let words = panel_block::<S>(self.width, self.words, self.depth, part);
+        let expanded = right.get::<u32>(half_words(part.block.len()) * S::LANES);
+        // Zeros of the left operand come beyond the last group, and may meet no NaN.
+        let written = part.block.len().next_multiple_of(panel::group_depth(self.width)) / 2;
+        expanded[written * S::LANES..].fill(0);
+        let right = RightBlock::Packed { words, expanded };
+        simd.half_tiles(self.width, left, right, sums, part.starts(), between);
     }
 }

@@ -1,13 +1,11 @@
 //! Products with activations quantised to 8 bit.
 
-use std::ops::Range;
-
-use super::driver::{Finish, Product, drive};
+use super::driver::{Finish, Part, Product, drive};
 use super::epilogue::{Channels, FinishRows, Output, RowProduct};
 use super::float::{following_block, panel_block};
 use crate::activations::{RowGrid, int8_words};
 use crate::arch::tiles::Tile;
-use crate::arch::{Between, LeftBlock, RowTerms, Simd};
+use crate::arch::{Between, LeftBlock, RightBlock, RowTerms, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
 use crate::pack::panel;
@@ -61,7 +59,6 @@ struct IntegerProduct<'a> {
 
 impl Product for IntegerProduct<'_> {
     type Left = u32;
-    type Right = u32;
     type Sum = i32;
     // 1024 x 32 bytes are 32 KiB.
     const BLOCK: usize = 1024;
@@ -87,29 +84,8 @@ impl Product for IntegerProduct<'_> {
     }
 
     #[inline(always)]
-    fn expand_right<'a, S: Simd>(
-        &'a self,
-        simd: S,
-        panel: usize,
-        block: Range<usize>,
-        buffer: &'a mut Buffer,
-    ) -> &'a [u32] {
-        let width = self.width;
-        let words = panel_block::<S>(width, self.words, self.depth, panel, &block);
-        let stored = width == Width::Eight && S::multiplies_stored_bytes();
-        if stored && block.len().next_multiple_of(S::INT8_STEP) == block.len().next_multiple_of(4) {
-            return words;
-        }
-        // What an earlier block left beyond the last code is multiplied by zeros.
-        let padded = block.len().next_multiple_of(panel::group_depth(width).max(S::INT8_STEP));
-        let expanded = buffer.get::<u32>(padded / 4 * S::int8_words(width) * S::LANES);
-        simd.expand_int8(width, words, expanded);
-        expanded
-    }
-
-    #[inline(always)]
-    fn following<S: Simd>(&self, panel: usize, block: Range<usize>) -> &[u32] {
-        following_block::<S>(self.width, self.words, self.depth, panel, &block)
+    fn following<S: Simd>(&self, part: &Part) -> &[u32] {
+        following_block::<S>(self.width, self.words, self.depth, part)
     }
 
     #[inline(always)]
@@ -117,12 +93,25 @@ impl Product for IntegerProduct<'_> {
         &self,
         simd: S,
         left: LeftBlock<'_, u32>,
-        right: &[u32],
+        part: &Part,
+        right: &mut Buffer,
         sums: &mut [i32],
-        start: bool,
         between: &mut impl Between<i32>,
     ) {
-        simd.int8_tiles_between(self.width, left, right, sums, start, between);
+        let width = self.width;
+        let words = panel_block::<S>(width, self.words, self.depth, part);
+        let whole =
+            part.block.len().next_multiple_of(S::INT8_STEP) == part.block.len().next_multiple_of(4);
+        let right = if width == Width::Eight && S::multiplies_stored_bytes() && whole {
+            RightBlock::Expanded(words)
+        } else {
+            // What an earlier block left beyond the last code is multiplied by zeros.
+            let padded =
+                part.block.len().next_multiple_of(panel::group_depth(width).max(S::INT8_STEP));
+            let expanded = right.get::<u32>(padded / 4 * S::int8_words(width) * S::LANES);
+            RightBlock::Packed { words, expanded }
+        };
+        simd.int8_tiles_between(width, left, right, sums, part.starts(), between);
     }
 }
 

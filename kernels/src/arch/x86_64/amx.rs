@@ -23,7 +23,7 @@ use super::fetch::fetch;
 use super::tile_block::multiply_block;
 use super::tile_registers::{self, Half, Int8, ROWS, STEP, multiply};
 use crate::arch::witness::ran;
-use crate::arch::{Between, ChannelTerms, LeftBlock, RowTerms, Simd, Vectorized};
+use crate::arch::{Between, ChannelTerms, LeftBlock, RightBlock, RowTerms, Simd, Vectorized};
 use crate::ops::exponentials::ScoreRow;
 use crate::ops::{Extremes, SUM_LANES};
 use crate::pack::panel;
@@ -242,28 +242,29 @@ impl Simd for Amx {
     #[inline(always)]
     fn int8_tiles_between(
         self,
-        _: Width,
+        width: Width,
         left: LeftBlock<'_, u32>,
-        right: &[u32],
+        right: RightBlock<'_>,
         sums: &mut [i32],
         start: bool,
         between: &mut impl Between<i32>,
     ) {
         // SAFETY: the token proves AMX. `begin_tiles` has configured the registers; where it has not, the instructions fault.
-        unsafe { multiply::<Amx, Int8, i32>(self, left, right, sums, start, between) }
+        unsafe { multiply::<Amx, Int8, i32>(self, width, left, right, sums, start, between) }
     }
 
     #[inline(always)]
     fn half_tiles(
         self,
+        width: Width,
         left: LeftBlock<'_, u32>,
-        right: &[u32],
+        right: RightBlock<'_>,
         sums: &mut [f32],
         start: bool,
         between: &mut impl Between<f32>,
     ) {
         // SAFETY: as for `int8_tiles`.
-        unsafe { multiply::<Amx, Half, f32>(self, left, right, sums, start, between) }
+        unsafe { multiply::<Amx, Half, f32>(self, width, left, right, sums, start, between) }
     }
 }
 

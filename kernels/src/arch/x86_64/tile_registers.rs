@@ -6,15 +6,19 @@
 //!
 //! Registers 0 to 3 are sums, 4 and 5 row tiles, 6 and 7 the two halves of a panel. Products are placed between the loads,
 //! which hides them; all loads before all products is two to three times slower. For the same reason the sums of a pair of
-//! row tiles are stored one by one between the first products of the next pair.
+//! row tiles are stored one by one between the first products of the next pair, and a panel is expanded step by step between
+//! the products of the first pair: the store of a step's words to a place that another panel has driven out of the
+//! first-level cache takes as long as the products do.
 
 use std::arch::asm;
 
 use bytemuck::Pod;
 
 use super::avx512::Avx512Vnni;
+use crate::Width;
 use crate::arch::witness::ran;
-use crate::arch::{Between, LeftBlock, Simd};
+use crate::arch::{Between, LeftBlock, RightBlock, Simd};
+use crate::pack::panel;
 
 const LANES: usize = Avx512Vnni::LANES;
 /// Rows of a tile register.
@@ -72,6 +76,12 @@ pub(super) trait Product {
     /// AMX is available and the registers are configured.
     unsafe fn add<const SUM: u8, const LEFT: u8, const RIGHT: u8>();
 
+    /// Input features of a step.
+    const DEPTH: usize;
+
+    /// Expands words of a panel.
+    fn expand<S: Simd>(simd: S, width: Width, words: &[u32], out: &mut [u32]);
+
     /// Its name, for tests.
     fn note();
 }
@@ -82,8 +92,15 @@ pub(super) struct Int8;
 pub(super) struct Half;
 
 macro_rules! product {
-    ($product:ty, $instruction:literal) => {
+    ($product:ty, $instruction:literal, $depth:literal, $expand:ident) => {
         impl Product for $product {
+            const DEPTH: usize = $depth;
+
+            #[inline(always)]
+            fn expand<S: Simd>(simd: S, width: Width, words: &[u32], out: &mut [u32]) {
+                simd.$expand(width, words, out);
+            }
+
             #[inline(always)]
             unsafe fn add<const SUM: u8, const LEFT: u8, const RIGHT: u8>() {
                 // SAFETY: the caller vouches for AMX and the configuration; no memory is touched.
@@ -106,8 +123,8 @@ macro_rules! product {
     };
 }
 
-product!(Int8, "tdpbsud");
-product!(Half, "tdpbf16ps");
+product!(Int8, "tdpbsud", 64, expand_int8);
+product!(Half, "tdpbf16ps", 32, expand_half);
 
 /// Sets a register to zero.
 ///
@@ -198,8 +215,9 @@ unsafe fn store<const REGISTER: u8, T>(sums: *mut T) {
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, P: Product, T: Pod>(
     simd: S,
+    width: Width,
     left: LeftBlock<'_, u32>,
-    right: &[u32],
+    right: RightBlock<'_>,
     sums: &mut [T],
     start: bool,
     between: &mut impl Between<T>,
@@ -208,9 +226,9 @@ pub(super) unsafe fn multiply<S: Simd, P: Product, T: Pod>(
     // SAFETY: the caller vouches for AMX and the configuration.
     unsafe {
         if left.packed.len() > STREAMED {
-            multiply_tiles::<S, P, T, true>(simd, left, right, sums, start, between);
+            multiply_tiles::<S, P, T, true>(simd, width, left, right, sums, start, between);
         } else {
-            multiply_tiles::<S, P, T, false>(simd, left, right, sums, start, between);
+            multiply_tiles::<S, P, T, false>(simd, width, left, right, sums, start, between);
         }
     }
 }
@@ -220,16 +238,17 @@ pub(super) unsafe fn multiply<S: Simd, P: Product, T: Pod>(
 #[inline(always)]
 unsafe fn multiply_tiles<S: Simd, P: Product, T: Pod, const STREAM: bool>(
     simd: S,
+    width: Width,
     left: LeftBlock<'_, u32>,
-    right: &[u32],
+    right: RightBlock<'_>,
     sums: &mut [T],
     start: bool,
     between: &mut impl Between<T>,
 ) {
     let steps = (left.end - left.start) / STEP;
     assert!(size_of::<T>() == 4 && steps > 0, "32-bit sums of products");
-    assert!(right.len() >= steps * STEP * LANES, "a step of the right operand is missing");
-    let right = right.as_ptr();
+    let mut panel = Panel::new::<P>(width, right, steps);
+    let right = panel.steps.cast_const();
     let mut tiles = left.tiles();
     // The row of sums that the tiles begin at, and how many rows before it are still in registers.
     let (mut row, mut held) = (0, 0);
@@ -246,11 +265,14 @@ unsafe fn multiply_tiles<S: Simd, P: Product, T: Pod, const STREAM: bool>(
         // SAFETY: the slices and the assertions have checked that every step of both operands is there, and all sums; held
         // are those of a pair, since only the last tile has none. The caller vouches for the rest.
         unsafe {
+            panel.expand::<P, S>(simd, 0);
+            panel.expand::<P, S>(simd, 1);
             match second {
                 Some(second) => {
                     let left = [first.as_ptr(), second.as_ptr()];
                     multiply_step::<P, T, STREAM, true>(left, right, 0, Some(turn));
                     for step in 1..steps {
+                        panel.expand::<P, S>(simd, step + 1);
                         between.step(simd, &sums[..row * LANES], steps - step);
                         multiply_step::<P, T, STREAM, true>(left, right, step, None);
                     }
@@ -259,12 +281,14 @@ unsafe fn multiply_tiles<S: Simd, P: Product, T: Pod, const STREAM: bool>(
                     let left = [first.as_ptr(); 2];
                     multiply_step::<P, T, STREAM, false>(left, right, 0, Some(turn));
                     for step in 1..steps {
+                        panel.expand::<P, S>(simd, step + 1);
                         between.step(simd, &sums[..row * LANES], steps - step);
                         multiply_step::<P, T, STREAM, false>(left, right, step, None);
                     }
                 }
             }
         }
+        panel.packed = &[];
         (row, held) = (row + rows, rows);
     }
     let sums = sums[(row - held) * LANES..].as_mut_ptr();
@@ -277,6 +301,54 @@ unsafe fn multiply_tiles<S: Simd, P: Product, T: Pod, const STREAM: bool>(
         if held > ROWS {
             store::<2, T>(sums);
             store::<3, T>(sums);
+        }
+    }
+}
+
+/// A panel, expanded as far as it is needed.
+struct Panel<'a> {
+    width: Width,
+    /// Words, none once they are expanded.
+    packed: &'a [u32],
+    /// Words of a step.
+    per_step: usize,
+    /// All steps, as they are multiplied; written only while there are packed words.
+    steps: *mut u32,
+}
+
+impl<'a> Panel<'a> {
+    /// # Panics
+    /// When there are fewer than `steps` steps.
+    #[inline(always)]
+    fn new<P: Product>(width: Width, right: RightBlock<'a>, steps: usize) -> Self {
+        let (packed, expanded, len): (&[u32], _, _) = match right {
+            RightBlock::Expanded(right) => (&[], right.as_ptr().cast_mut(), right.len()),
+            RightBlock::Packed { words, expanded } => {
+                (words, expanded.as_mut_ptr(), expanded.len())
+            }
+        };
+        assert!(len >= steps * STEP * LANES, "a step of the right operand is missing");
+        let per_step = panel::panel_words(width, P::DEPTH, LANES);
+        assert!(packed.len() <= steps * per_step, "more words than steps");
+        Panel { width, packed, per_step, steps: expanded }
+    }
+
+    /// Expands step `step`, if it is there and still packed.
+    ///
+    /// # Safety
+    /// What the panel was made of is still borrowed.
+    #[inline(always)]
+    unsafe fn expand<P: Product, S: Simd>(&self, simd: S, step: usize) {
+        let rest = self.packed.get(step * self.per_step..).unwrap_or(&[]);
+        if !rest.is_empty() {
+            let words = &rest[..rest.len().min(self.per_step)];
+            // SAFETY: packed words are those of at most as many steps as there is room for, which `new` has checked, and
+            // nothing else refers to them.
+            let out = unsafe {
+                let start = self.steps.add(step * STEP * LANES);
+                std::slice::from_raw_parts_mut(start, STEP * LANES)
+            };
+            P::expand(simd, self.width, words, out);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The packed left operand of a product, as the micro-kernels see it.
+//! The operands of a product, as the micro-kernels see them.
 
 /// All rows of a task, for one block of the input dimension.
 #[derive(Clone, Copy, Debug)]
@@ -23,5 +23,33 @@ impl<'a, T> LeftBlock<'a, T> {
             let rows = tile.len() / self.per_row;
             &tile[self.start * rows..self.end * rows]
         })
+    }
+}
+
+/// A panel of the right operand, for one block of the input dimension.
+#[derive(Debug)]
+pub(crate) enum RightBlock<'a> {
+    /// As the micro-kernel multiplies it.
+    Expanded(&'a [u32]),
+    /// Still packed.
+    Packed {
+        /// Words of the panel.
+        words: &'a [u32],
+        /// Where they are expanded to.
+        expanded: &'a mut [u32],
+    },
+}
+
+impl<'a> RightBlock<'a> {
+    /// The block as the micro-kernel multiplies it, expanded if need be.
+    #[inline(always)]
+    pub(crate) fn expand(self, expand: impl FnOnce(&[u32], &mut [u32])) -> &'a [u32] {
+        match self {
+            RightBlock::Expanded(right) => right,
+            RightBlock::Packed { words, expanded } => {
+                expand(words, expanded);
+                expanded
+            }
+        }
     }
 }
