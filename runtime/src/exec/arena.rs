@@ -3,9 +3,8 @@
 //!
 //! ```text
 //! x       [tokens, dim]                   residual stream
-//! y       [tokens, dim]                   embedded patches; the stream's next value
-//! narrow  [tokens, dim]                   attention output
-//! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP
+//! y       [tokens, dim]                   embedded patches; attention output; the stream's next value
+//! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP; pooled tokens
 //! half    [tokens, max(3 dim, hidden)]    the same in half precision, where they are rounded further
 //! packed  [tokens, max(dim, hidden)]      left operand of the next product
 //! ```
@@ -24,7 +23,6 @@ const MAX_BYTES: usize = 8 << 30;
 pub(super) struct Arena {
     pub(super) x: AlignedVec<f32>,
     pub(super) y: AlignedVec<f32>,
-    pub(super) narrow: AlignedVec<f32>,
     pub(super) wide: AlignedVec<f32>,
     pub(super) half: AlignedVec<f16>,
     pub(super) packed: Activations,
@@ -53,12 +51,12 @@ impl Arena {
     /// # Errors
     /// [`ErrorKind::Limit`] when the memory cannot be had.
     pub(super) fn reserve(&mut self, sizes: &Sizes, images: usize) -> Result<(), Error> {
-        let lengths = lengths(sizes, images).unwrap_or([usize::MAX; 4]);
-        let buffers = [&mut self.x, &mut self.y, &mut self.narrow, &mut self.wide];
+        let lengths = lengths(sizes, images).unwrap_or([usize::MAX; 3]);
+        let buffers = [&mut self.x, &mut self.y, &mut self.wide];
         for (buffer, length) in buffers.into_iter().zip(lengths) {
             grow(buffer, length)?;
         }
-        grow(&mut self.half, lengths[3])
+        grow(&mut self.half, lengths[2])
     }
 }
 
@@ -70,20 +68,20 @@ fn grow<T: bytemuck::Pod>(buffer: &mut AlignedVec<T>, length: usize) -> Result<(
     })
 }
 
-/// Lengths of `x`, `y`, `narrow`, and of `wide` and `half` each, for `images` images; `None` on overflow.
-fn lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
+/// Lengths of `x`, `y`, and of `wide` and `half` each, for `images` images; `None` on overflow.
+fn lengths(sizes: &Sizes, images: usize) -> Option<[usize; 3]> {
     let rows = sizes.tokens().checked_mul(images)?;
     let stream = rows.checked_mul(sizes.dim)?;
     let hidden = rows.checked_mul(sizes.hidden)?;
     let wide = stream.checked_mul(3)?.max(hidden);
     // The second classifier of a distilled model writes its logits to `y`.
     let logits = images.checked_mul(sizes.outputs)?;
-    Some([stream, stream.max(logits), stream, wide])
+    Some([stream, stream.max(logits), wide])
 }
 
 /// Bytes of buffers of these lengths; `None` on overflow.
-fn bytes(lengths: [usize; 4]) -> Option<usize> {
-    let half = lengths[3].checked_mul(size_of::<f16>())?;
+fn bytes(lengths: [usize; 3]) -> Option<usize> {
+    let half = lengths[2].checked_mul(size_of::<f16>())?;
     let single = lengths.into_iter().try_fold(0usize, usize::checked_add)?;
     single.checked_mul(size_of::<f32>())?.checked_add(half)
 }

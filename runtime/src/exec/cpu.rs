@@ -172,10 +172,9 @@ impl Executor {
     pub(super) fn block(&mut self, block: &Block, arithmetic: Arithmetic, count: usize) {
         let Self { pool, arena, sizes, clock, .. } = self;
         let rows = count * sizes.tokens();
-        let Arena { x, y, narrow, wide, half, packed } = arena;
+        let Arena { x, y, wide, half, packed } = arena;
         let stream = rows * sizes.dim;
         let (x_rows, y_rows) = (&mut x[..stream], &mut y[..stream]);
-        let narrow = &mut narrow[..stream];
         let mut multiply = Multiply { pool, arithmetic, packed, clock };
 
         let head_dim = sizes.dim / sizes.heads;
@@ -200,11 +199,11 @@ impl Executor {
             if integers {
                 ops::round_to_half(pool, qkv, half_qkv);
             } else {
-                ops::attention(pool, qkv, count, tokens, heads, head_dim, narrow);
+                ops::attention(pool, qkv, count, tokens, heads, head_dim, y_rows);
             }
         }
         if integers {
-            ops::integer_attention(pool, half_qkv, count, tokens, heads, head_dim, narrow);
+            ops::integer_attention(pool, half_qkv, count, tokens, heads, head_dim, y_rows);
         }
         // Scores and weighted values.
         multiply.clock.lap(Operation::Attention, 2 * rows * tokens * sizes.dim);
@@ -214,7 +213,9 @@ impl Executor {
             ..Epilogue::default()
         };
         let laps = [Operation::PackAttention, Operation::Projection];
-        multiply.run(laps, &plain(narrow, sizes.dim), &block.proj, epilogue, Out::Single(y_rows));
+        // Packed, the attention output is needed no more.
+        multiply.pack(laps[0], &plain(y_rows, sizes.dim), &block.proj);
+        multiply.product(laps[1], &block.proj, epilogue, Out::Single(y_rows));
 
         let hidden = rows * sizes.hidden;
         let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
@@ -255,10 +256,10 @@ impl Executor {
             self.normalize_stream(norm, count);
         }
         let Self { config, pool: threads, arena, clock, .. } = self;
-        let Arena { x, y, narrow, packed, .. } = arena;
+        let Arena { x, y, wide, packed, .. } = arena;
         let mut multiply = Multiply { pool: threads, arithmetic, packed, clock };
         let images = || x.chunks_exact(sizes.tokens() * sizes.dim).take(count);
-        let pooled = &mut narrow[..count * sizes.dim];
+        let pooled = &mut wide[..count * sizes.dim];
         let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
             Some(linear) => {
                 let laps = [Operation::Pooling, Operation::Head];
@@ -330,9 +331,19 @@ impl Multiply<'_> {
         out: Out<'_>,
     ) {
         let [pack, product] = laps;
-        let epilogue = Epilogue { bias: linear.bias.as_deref(), ..epilogue };
+        self.pack(pack, rows, linear);
+        self.product(product, linear, epilogue, out);
+    }
+
+    /// Packs the rows for a product.
+    fn pack(&mut self, lap: Operation, rows: &Rows<'_>, linear: &Linear) {
         self.packed.pack(self.pool, linear.arithmetic(self.arithmetic), rows);
-        self.clock.lap(pack, 0);
+        self.clock.lap(lap, 0);
+    }
+
+    /// The product of the packed rows.
+    fn product(&mut self, lap: Operation, linear: &Linear, epilogue: Epilogue<'_>, out: Out<'_>) {
+        let epilogue = Epilogue { bias: linear.bias.as_deref(), ..epilogue };
         let weight = &linear.weight;
         let length = match out {
             Out::Single(out) => {
@@ -344,7 +355,7 @@ impl Multiply<'_> {
                 out.len()
             }
         };
-        self.clock.lap(product, length * weight.in_features());
+        self.clock.lap(lap, length * weight.in_features());
     }
 }
 
