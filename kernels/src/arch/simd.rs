@@ -189,6 +189,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     }
 
     /// [`panel::expand_half`](crate::pack::panel::expand_half) for the lanes of this instruction set.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     fn expand_half(self, _: Width, _: &[u32], _: &mut [u32]) {
         unreachable!("{} multiplies no bfloat16", Self::ISA);
     }
