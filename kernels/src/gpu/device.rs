@@ -171,9 +171,7 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::Lost`], [`GpuError::OutOfMemory`] or [`GpuError::Refused`].
     pub fn guarded<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T, GpuError> {
-        let entered = self.enter()?;
-        let (value, error) = self.attempt(work);
-        drop(entered);
+        let (value, error) = self.attempt(work)?;
         self.check()?;
         match error {
             None => Ok(value),
@@ -182,7 +180,11 @@ impl Gpu {
     }
 
     /// What `work` makes, and the first error that it meets.
-    fn attempt<T>(&self, work: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`] when that is known before.
+    fn attempt<T>(&self, work: impl FnOnce() -> T) -> Result<(T, Option<wgpu::Error>), GpuError> {
+        let _entered = self.enter()?;
         let scopes = [ErrorFilter::Internal, ErrorFilter::OutOfMemory, ErrorFilter::Validation]
             .map(|filter| self.0.device.push_error_scope(filter));
         let value = work();
@@ -191,7 +193,7 @@ impl Gpu {
             let error = pollster::block_on(scope.pop());
             first.or(error)
         });
-        (value, error)
+        Ok((value, error))
     }
 
     /// Why an operation met an error.
@@ -217,7 +219,6 @@ impl Gpu {
     pub(super) fn probe(&self) -> Result<(), GpuError> {
         // The callback may know a reason.
         self.poll(PollType::Poll)?;
-        let entered = self.enter()?;
         let ((), error) = self.attempt(|| {
             // On a lost device a buffer is made without an error, and cannot be used.
             let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
@@ -227,8 +228,7 @@ impl Gpu {
                 mapped_at_creation: false,
             });
             self.0.queue.write_buffer(&buffer, 0, &[0; 4]);
-        });
-        drop(entered);
+        })?;
         match error {
             Some(wgpu::Error::Validation { .. }) => Err(self.lose("it does nothing any more")),
             _ => self.check(),

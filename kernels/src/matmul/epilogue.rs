@@ -113,7 +113,7 @@ fn store_row<S: Simd, O: Output, const LANES: usize, const PLAIN: bool>(
     let out = tile.row(row);
     let Some(out) = out.first_chunk_mut::<LANES>() else {
         // A copy, for the address of one that lives in registers would keep it in memory.
-        return store_partial_row(simd, &mut values.clone(), &channels.layer_scale, residual, out);
+        return store_partial_row(simd, *values, &channels.layer_scale, residual, out);
     };
     if !PLAIN {
         let residual =
@@ -129,7 +129,7 @@ fn store_row<S: Simd, O: Output, const LANES: usize, const PLAIN: bool>(
 #[inline(never)]
 fn store_partial_row<S: Simd, O: Output, const LANES: usize>(
     simd: S,
-    values: &mut [f32; LANES],
+    mut values: [f32; LANES],
     layer_scale: &[f32; LANES],
     residual: Option<&[f32]>,
     out: &mut [O],
@@ -140,7 +140,7 @@ fn store_partial_row<S: Simd, O: Output, const LANES: usize>(
             values[lane] * layer_scale[lane] + residual.map_or(0.0, |values| values[lane]);
     }
     let mut whole = [O::zeroed(); LANES];
-    store(simd, values, &mut whole);
+    store(simd, &values, &mut whole);
     out.copy_from_slice(&whole[..count]);
 }
 

@@ -22,7 +22,7 @@ pub(super) fn matmul<S: Simd, O: Output>(
     assert!(S::HALF_ROWS > 0, "no products in half precision on {}", S::ISA);
     if let Storage::Codes(width, words) = &w.storage {
         let product = HalfProduct { a, width: *width, words: words.of(), depth: w.in_features() };
-        let finish = FinishRows::new(a, w, epilogue, FloatRows { codes: w.width().is_some() });
+        let finish = FinishRows::new(a, w, epilogue, FloatRows { codes: true });
         drive(simd, pool, &product, &finish, (a.rows(), w.out_features()), out);
     }
 }

@@ -11,6 +11,7 @@ mod gelu;
 mod rounding;
 mod rows;
 mod tile_block;
+mod tile_panel;
 mod tile_registers;
 mod vector_256;
 

@@ -7,18 +7,17 @@
 //! Registers 0 to 3 are sums, 4 and 5 row tiles, 6 and 7 the two halves of a panel. Products are placed between the loads,
 //! which hides them; all loads before all products is two to three times slower. For the same reason the sums of a pair of
 //! row tiles are stored one by one between the first products of the next pair, and a panel is expanded step by step between
-//! the products of the first pair: the store of a step's words to a place that another panel has driven out of the
-//! first-level cache takes as long as the products do.
+//! the products of the first pair ([`Panel`]).
 
 use std::arch::asm;
 
 use bytemuck::Pod;
 
 use super::avx512::Avx512Vnni;
+use super::tile_panel::Panel;
 use crate::Width;
 use crate::arch::witness::ran;
 use crate::arch::{Between, LeftBlock, RightBlock, Simd};
-use crate::pack::panel;
 
 const LANES: usize = Avx512Vnni::LANES;
 /// Rows of a tile register.
@@ -301,54 +300,6 @@ unsafe fn multiply_tiles<S: Simd, P: Product, T: Pod, const STREAM: bool>(
         if held > ROWS {
             store::<2, T>(sums);
             store::<3, T>(sums);
-        }
-    }
-}
-
-/// A panel, expanded as far as it is needed.
-struct Panel<'a> {
-    width: Width,
-    /// Words, none once they are expanded.
-    packed: &'a [u32],
-    /// Words of a step.
-    per_step: usize,
-    /// All steps, as they are multiplied; written only while there are packed words.
-    steps: *mut u32,
-}
-
-impl<'a> Panel<'a> {
-    /// # Panics
-    /// When there are fewer than `steps` steps.
-    #[inline(always)]
-    fn new<P: Product>(width: Width, right: RightBlock<'a>, steps: usize) -> Self {
-        let (packed, expanded, len): (&[u32], _, _) = match right {
-            RightBlock::Expanded(right) => (&[], right.as_ptr().cast_mut(), right.len()),
-            RightBlock::Packed { words, expanded } => {
-                (words, expanded.as_mut_ptr(), expanded.len())
-            }
-        };
-        assert!(len >= steps * STEP * LANES, "a step of the right operand is missing");
-        let per_step = panel::panel_words(width, P::DEPTH, LANES);
-        assert!(packed.len() <= steps * per_step, "more words than steps");
-        Panel { width, packed, per_step, steps: expanded }
-    }
-
-    /// Expands step `step`, if it is there and still packed.
-    ///
-    /// # Safety
-    /// What the panel was made of is still borrowed.
-    #[inline(always)]
-    unsafe fn expand<P: Product, S: Simd>(&self, simd: S, step: usize) {
-        let rest = self.packed.get(step * self.per_step..).unwrap_or(&[]);
-        if !rest.is_empty() {
-            let words = &rest[..rest.len().min(self.per_step)];
-            // SAFETY: packed words are those of at most as many steps as there is room for, which `new` has checked, and
-            // nothing else refers to them.
-            let out = unsafe {
-                let start = self.steps.add(step * STEP * LANES);
-                std::slice::from_raw_parts_mut(start, STEP * LANES)
-            };
-            P::expand(simd, self.width, words, out);
         }
     }
 }
