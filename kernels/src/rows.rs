@@ -6,7 +6,7 @@
 use half::f16;
 
 use crate::arch::Simd;
-use crate::ops::normalize_row;
+use crate::ops::{Extremes, normalize_row};
 
 /// The rows of the left operand of a product.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +137,55 @@ impl Rows<'_> {
                 patches.gather(index, buffer);
                 buffer
             }
+        }
+    }
+
+    /// One row in the precision that it lies in, made in `buffer` unless it lies somewhere.
+    #[inline(always)]
+    pub(crate) fn row_as_it_lies<'b, S: Simd>(
+        &'b self,
+        simd: S,
+        index: usize,
+        buffer: &'b mut [f32],
+    ) -> Row<'b> {
+        match self {
+            Rows::Half { values, columns } => Row::Half(&values[index * columns..][..*columns]),
+            _ => Row::Single(self.row(simd, index, buffer)),
+        }
+    }
+}
+
+/// A row of numbers, or a part of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Row<'a> {
+    /// In single precision.
+    Single(&'a [f32]),
+    /// In half precision.
+    Half(&'a [f16]),
+}
+
+impl Row<'_> {
+    /// The [`Extremes`] of the numbers.
+    #[inline(always)]
+    pub(crate) fn extremes<S: Simd>(self, simd: S) -> Extremes {
+        match self {
+            Row::Single(values) => simd.extremes(values),
+            Row::Half(values) => simd.extremes_of_half(values),
+        }
+    }
+
+    /// Writes their codes, see [`round_codes`](crate::activations::round_codes).
+    #[inline(always)]
+    pub(crate) fn round_codes<S: Simd>(
+        self,
+        simd: S,
+        inverse: f32,
+        zero: i32,
+        codes: &mut [i8],
+    ) -> i32 {
+        match self {
+            Row::Single(values) => simd.round_codes(values, inverse, zero, codes),
+            Row::Half(values) => simd.round_codes_of_half(values, inverse, zero, codes),
         }
     }
 }

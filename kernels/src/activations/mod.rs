@@ -9,7 +9,7 @@ mod tests;
 
 use half::bf16;
 
-pub(crate) use quantize::{LEAST_SCALE, round_codes};
+pub(crate) use quantize::{LEAST_SCALE, round_codes, round_codes_of_half};
 
 use crate::arch::tiles::for_each_chunk_pair;
 use crate::arch::{Simd, Token, Vectorized, dispatch};
@@ -246,7 +246,7 @@ impl Pack<'_> {
             for (index, (grid, codes)) in
                 self.grids.iter_mut().zip(codes.chunks_exact_mut(padded)).enumerate()
             {
-                let row = self.rows.row(simd, self.first + index, buffer);
+                let row = self.rows.row_as_it_lies(simd, self.first + index, buffer);
                 *grid = quantize::quantize(simd, row, &mut codes[..columns]);
                 codes[columns..].fill(0);
             }
@@ -257,7 +257,7 @@ impl Pack<'_> {
         codes[columns..].fill(0);
         let packed: &mut [i8] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
-            let row = self.rows.row(simd, self.first + index, buffer);
+            let row = self.rows.row_as_it_lies(simd, self.first + index, buffer);
             *grid = quantize::quantize(simd, row, &mut codes[..columns]);
             spread(codes, count, index, S::INT8_STEP, packed);
         }

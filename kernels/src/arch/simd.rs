@@ -5,7 +5,7 @@
 use half::f16;
 
 use super::{ChannelTerms, LeftBlock, RightBlock, RowTerms, dequantize};
-use crate::activations::round_codes;
+use crate::activations::{round_codes, round_codes_of_half};
 use crate::matmul::for_lanes;
 use crate::ops::exponentials::{self, ScoreRow};
 use crate::ops::{self, Extremes, SUM_LANES, math, rounding};
@@ -150,6 +150,24 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
         round_codes(values, inverse, zero, codes)
+    }
+
+    /// [`extremes_of_half`](ops::extremes_of_half).
+    #[inline(always)]
+    fn extremes_of_half(self, row: &[f16]) -> Extremes {
+        ops::extremes_of_half(row)
+    }
+
+    /// [`round_codes_of_half`].
+    #[inline(always)]
+    fn round_codes_of_half(
+        self,
+        values: &[f16],
+        inverse: f32,
+        zero: i32,
+        codes: &mut [i8],
+    ) -> i32 {
+        round_codes_of_half(self, values, inverse, zero, codes)
     }
 
     /// [`round_products`](rounding::round_products).

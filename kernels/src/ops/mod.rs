@@ -25,7 +25,7 @@ pub use layer_norm::layer_norm;
 pub(crate) use layer_norm::normalize_row;
 pub(crate) use math::round;
 pub(crate) use reduce::{
-    Extremes, SUM_LANES, add_lanes, extremes, maximum, square_lanes, sum, sum_lanes, sum_map,
+    Extremes, SUM_LANES, add_lanes, extremes, extremes_of_half, maximum, square_lanes, sum, sum_lanes, sum_map,
     sum_squares,
 };
 pub use softmax::softmax_rows;

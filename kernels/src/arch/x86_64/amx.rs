@@ -181,6 +181,17 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
+    fn round_codes_of_half(
+        self,
+        values: &[f16],
+        inverse: f32,
+        zero: i32,
+        codes: &mut [i8],
+    ) -> i32 {
+        self.0.round_codes_of_half(values, inverse, zero, codes)
+    }
+
+    #[inline(always)]
     fn round_products(self, values: &[f16], factors: &[f32], codes: &mut [i8]) {
         self.0.round_products(values, factors, codes);
     }

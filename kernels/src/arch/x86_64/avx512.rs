@@ -11,7 +11,10 @@ use super::exponentials::exponentials_512;
 use super::fetch::fetch;
 use super::gelu::gelu_coarse_512;
 use super::rounding::{round_products_512, round_to_grid_512};
-use super::rows::{add_lanes_512, extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
+use super::rows::{
+    add_lanes_512, extremes_512, round_codes_512, round_codes_of_half_512, square_lanes_512,
+    sum_lanes_512,
+};
 use crate::arch::witness::ran;
 use crate::arch::{ChannelTerms, RowTerms, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
@@ -126,6 +129,18 @@ impl Simd for Avx512Vnni {
     fn round_codes(self, values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
         // SAFETY: the token `self` exists only where `detect` found avx512 f, bw and vnni.
         unsafe { round_codes_512(values, inverse, zero, codes) }
+    }
+
+    #[inline(always)]
+    fn round_codes_of_half(
+        self,
+        values: &[f16],
+        inverse: f32,
+        zero: i32,
+        codes: &mut [i8],
+    ) -> i32 {
+        // SAFETY: the token `self` exists only where `detect` found avx512 f, bw and vnni and f16c.
+        unsafe { round_codes_of_half_512(values, inverse, zero, codes) }
     }
 
     #[inline(always)]
