@@ -16,7 +16,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use fresnel_kernels::{
-    Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, pack,
+    Activations, Arithmetic, Epilogue, Isa, Layout, Matrix, Pool, Rows, Width, matmul, pack,
 };
 
 /// `(K, N)` of qkv, projection, fc1 and fc2.
@@ -125,7 +125,11 @@ fn layer(pool: &Pool, options: &Options, k: usize, n: usize) -> Result<(), Box<d
             gemm_times.push(gemm_time);
         }
         for ((matrix, arithmetic), times) in kernels.iter().zip(&mut times) {
-            packed.pack(pool, *arithmetic, &Rows::Plain { values: &a, columns: k });
+            packed.pack(
+                pool,
+                *arithmetic,
+                &Rows::Plain { values: &a, columns: k, layout: Layout::Rows },
+            );
             let time = seconds(|| matmul(pool, &packed, matrix, &epilogue, &mut out));
             if round > 1 {
                 times.push(time);

@@ -6,7 +6,7 @@
 //! has the operations between the matmuls ([`ops`]). It knows no file, model or image.
 //!
 //! ```
-//! use fresnel_kernels::{Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, pack};
+//! use fresnel_kernels::{Activations, Arithmetic, Epilogue, Layout, Isa, Matrix, Pool, Rows, Width, matmul, pack};
 //!
 //! // Two output channels of four input features, at 2 bit: w = 0.5 * k - 1.
 //! let codes = [0, 1, 2, 3, 3, 3, 0, 0];
@@ -16,7 +16,7 @@
 //!
 //! let pool = Pool::with_isa(1, isa)?;
 //! let mut activations = Activations::new();
-//! let row = Rows::Plain { values: &[1.0, 2.0, 3.0, 4.0], columns: 4 };
+//! let row = Rows::Plain { values: &[1.0, 2.0, 3.0, 4.0], columns: 4, layout: Layout::Rows };
 //! activations.pack(&pool, Arithmetic::F32, &row);
 //! let mut out = [0.0; 2];
 //! matmul(&pool, &activations, &weights, &Epilogue::default(), &mut out);
@@ -31,6 +31,7 @@
 //! pack/panel  codes in the order of the registers            safe code, compiled per instruction set
 //! pack/lane   canonical bytes -> that order, by whole words  safe code
 //! matrix      panels, scales and offsets of one matrix       safe code
+//! layout      how activations lie in memory
 //! rows        where activations come from: numbers, layer normalisation, patches of pixels
 //! activations rows quantised or rounded, in the order of the registers
 //! matmul      loops, expansion, epilogue                     safe code, compiled per instruction set
@@ -95,6 +96,7 @@ mod bits;
 mod error;
 #[cfg(feature = "shaders")]
 pub mod gpu;
+mod layout;
 mod matmul;
 mod matrix;
 mod memory;
@@ -112,6 +114,7 @@ pub use activations::Activations;
 pub use arch::Isa;
 pub use bits::Width;
 pub use error::{IsaError, MatrixError, PackError, PoolError};
+pub use layout::Layout;
 pub use matmul::{Arithmetic, Epilogue, matmul, matmul_accumulators, matmul_to_half};
 pub use matrix::{Matrix, MatrixBuilder};
 pub use memory::AlignedVec;

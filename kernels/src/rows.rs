@@ -5,29 +5,34 @@
 
 use half::f16;
 
+use crate::Layout;
 use crate::arch::Simd;
-use crate::ops::{Extremes, normalize_row};
+use crate::ops::{normalize_in_place, normalize_row};
 
 /// The rows of the left operand of a product.
 #[derive(Clone, Copy, Debug)]
 pub enum Rows<'a> {
     /// Rows as they lie.
     Plain {
-        /// Row-major, `[rows, columns]`.
+        /// `[rows, columns]`.
         values: &'a [f32],
         /// Numbers per row.
         columns: usize,
+        /// How the numbers lie in memory.
+        layout: Layout,
     },
     /// Rows of half precision.
     Half {
-        /// Row-major, `[rows, columns]`.
+        /// `[rows, columns]`.
         values: &'a [f16],
         /// Numbers per row.
         columns: usize,
+        /// How the numbers lie in memory.
+        layout: Layout,
     },
     /// Layer normalisation of each row, see [`ops::layer_norm`](crate::ops::layer_norm).
     Normalized {
-        /// Row-major, `[rows, gamma.len()]`.
+        /// `[rows, gamma.len()]`.
         x: &'a [f32],
         /// Scale of each column.
         gamma: &'a [f32],
@@ -35,6 +40,8 @@ pub enum Rows<'a> {
         beta: &'a [f32],
         /// Added to the variance.
         eps: f32,
+        /// How the numbers lie in memory.
+        layout: Layout,
     },
     /// Patches of images, image by image and row by row of patches.
     Patches(Patches<'a>),
@@ -99,8 +106,8 @@ impl Rows<'_> {
     /// When the numbers are not made of whole rows, or `gamma` and `beta` differ in length.
     pub fn count(&self) -> usize {
         let (length, row, count) = match self {
-            Rows::Plain { values, columns } => (values.len(), *columns, 1),
-            Rows::Half { values, columns } => (values.len(), *columns, 1),
+            Rows::Plain { values, columns, .. } => (values.len(), *columns, 1),
+            Rows::Half { values, columns, .. } => (values.len(), *columns, 1),
             Rows::Normalized { x, gamma, beta, .. } => {
                 assert_eq!(gamma.len(), beta.len(), "gamma and beta differ in length");
                 (x.len(), gamma.len(), 1)
@@ -123,69 +130,35 @@ impl Rows<'_> {
         buffer: &'b mut [f32],
     ) -> &'b [f32] {
         match self {
-            Rows::Plain { values, columns } => &values[index * columns..][..*columns],
-            Rows::Half { values, columns } => {
-                simd.widen(&values[index * columns..][..*columns], buffer);
+            Rows::Plain { values, columns, layout: Layout::Rows } => {
+                &values[index * columns..][..*columns]
+            }
+            Rows::Plain { values, layout: Layout::Blocks, .. } => {
+                Layout::Blocks.gather(values, index, buffer);
                 buffer
             }
-            Rows::Normalized { x, gamma, beta, eps } => {
+            Rows::Half { values, columns, layout } => {
+                let width = layout.width(*columns);
+                let blocks = values.chunks_exact(values.len() / columns * width);
+                for (part, block) in buffer.chunks_exact_mut(width).zip(blocks) {
+                    simd.widen(&block[index * width..][..width], part);
+                }
+                buffer
+            }
+            Rows::Normalized { x, gamma, beta, eps, layout: Layout::Rows } => {
                 let columns = gamma.len();
                 normalize_row(simd, &x[index * columns..][..columns], gamma, beta, *eps, buffer);
+                buffer
+            }
+            Rows::Normalized { x, gamma, beta, eps, layout: Layout::Blocks } => {
+                Layout::Blocks.gather(x, index, buffer);
+                normalize_in_place(simd, buffer, gamma, beta, *eps);
                 buffer
             }
             Rows::Patches(patches) => {
                 patches.gather(index, buffer);
                 buffer
             }
-        }
-    }
-
-    /// One row in the precision that it lies in, made in `buffer` unless it lies somewhere.
-    #[inline(always)]
-    pub(crate) fn row_as_it_lies<'b, S: Simd>(
-        &'b self,
-        simd: S,
-        index: usize,
-        buffer: &'b mut [f32],
-    ) -> Row<'b> {
-        match self {
-            Rows::Half { values, columns } => Row::Half(&values[index * columns..][..*columns]),
-            _ => Row::Single(self.row(simd, index, buffer)),
-        }
-    }
-}
-
-/// A row of numbers, or a part of one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Row<'a> {
-    /// In single precision.
-    Single(&'a [f32]),
-    /// In half precision.
-    Half(&'a [f16]),
-}
-
-impl Row<'_> {
-    /// The [`Extremes`] of the numbers.
-    #[inline(always)]
-    pub(crate) fn extremes<S: Simd>(self, simd: S) -> Extremes {
-        match self {
-            Row::Single(values) => simd.extremes(values),
-            Row::Half(values) => simd.extremes_of_half(values),
-        }
-    }
-
-    /// Writes their codes, see [`round_codes`](crate::activations::round_codes).
-    #[inline(always)]
-    pub(crate) fn round_codes<S: Simd>(
-        self,
-        simd: S,
-        inverse: f32,
-        zero: i32,
-        codes: &mut [i8],
-    ) -> i32 {
-        match self {
-            Row::Single(values) => simd.round_codes(values, inverse, zero, codes),
-            Row::Half(values) => simd.round_codes_of_half(values, inverse, zero, codes),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Reproducible numbers for tests.
 
+use crate::Layout;
+
 /// A sequence of pseudo-random numbers (SplitMix64).
 pub(crate) struct Samples(u64);
 
@@ -33,4 +35,13 @@ impl Samples {
     pub(crate) fn codes(&mut self, count: usize, levels: u32) -> Vec<u8> {
         (0..count).map(|_| self.below(levels) as u8).collect()
     }
+}
+
+/// A row-major matrix in blocks.
+pub(crate) fn in_blocks<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
+    let mut blocks = values.to_vec();
+    for (index, row) in values.chunks(columns).enumerate() {
+        Layout::Blocks.scatter(&mut blocks, index, row);
+    }
+    blocks
 }

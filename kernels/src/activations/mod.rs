@@ -3,19 +3,22 @@
 //! Made once from [`Rows`] and filled again for each product, so that layer normalisation, quantisation and packing are one
 //! pass over a row while it lies in the first-level cache.
 
+mod blocks;
 mod quantize;
 #[cfg(test)]
 mod tests;
 
 use half::bf16;
 
-pub(crate) use quantize::{LEAST_SCALE, round_codes, round_codes_of_half};
+pub(crate) use blocks::{BLOCK, CODE_SUM_LANES, round_block};
+pub(crate) use quantize::{LEAST_SCALE, round_codes};
 
 use crate::arch::tiles::for_each_chunk_pair;
 use crate::arch::{Simd, Token, Vectorized, dispatch};
 use crate::memory::{Buffer, Lines, Slot};
 use crate::ops::{sum, sum_map, transpose_row};
-use crate::{Arithmetic, Isa, Pool, Rows};
+use crate::{Arithmetic, Isa, Layout, Pool, Rows};
+use blocks::BlockRows;
 
 /// Packed rows of activations: `[M, K]` in [`Arithmetic::F32`], [`Arithmetic::Half`] or [`Arithmetic::Int8`].
 ///
@@ -47,6 +50,17 @@ pub(crate) struct RowGrid {
     pub(crate) code_sum: i32,
     /// Sum of the numbers as they are multiplied; in integer arithmetic `code_sum`.
     pub(crate) sum: f32,
+}
+
+impl RowGrid {
+    /// Notes the sum of the codes of so many columns, unless a number is not finite.
+    #[inline(always)]
+    fn set_code_sum(&mut self, sum: i32, columns: usize) {
+        if !self.scale.is_nan() {
+            self.code_sum = sum.wrapping_sub((columns as i32).wrapping_mul(self.zero));
+            self.sum = self.code_sum as f32;
+        }
+    }
 }
 
 impl Activations {
@@ -240,13 +254,18 @@ impl Pack<'_> {
         let mut buffer = Buffer::take(Slot::Rows);
         let buffer = buffer.get::<f32>(columns);
         let padded = columns.next_multiple_of(S::INT8_STEP);
+        if let &Rows::Half { values, columns, layout: Layout::Blocks } = self.rows {
+            let height = values.len() / columns;
+            let rows = BlockRows::new(values, height, self.first, self.grids.len());
+            return rows.quantize(simd, self.grids, count, bytemuck::cast_slice_mut(self.packed));
+        }
         let mut codes = Buffer::take(Slot::RowCodes);
         if S::INT8_STEP == 4 && count == INTERLEAVED {
             let codes = codes.get::<i8>(count * padded);
             for (index, (grid, codes)) in
                 self.grids.iter_mut().zip(codes.chunks_exact_mut(padded)).enumerate()
             {
-                let row = self.rows.row_as_it_lies(simd, self.first + index, buffer);
+                let row = self.rows.row(simd, self.first + index, buffer);
                 *grid = quantize::quantize(simd, row, &mut codes[..columns]);
                 codes[columns..].fill(0);
             }
@@ -257,7 +276,7 @@ impl Pack<'_> {
         codes[columns..].fill(0);
         let packed: &mut [i8] = bytemuck::cast_slice_mut(self.packed);
         for (index, grid) in self.grids.iter_mut().enumerate() {
-            let row = self.rows.row_as_it_lies(simd, self.first + index, buffer);
+            let row = self.rows.row(simd, self.first + index, buffer);
             *grid = quantize::quantize(simd, row, &mut codes[..columns]);
             spread(codes, count, index, S::INT8_STEP, packed);
         }

@@ -1,30 +1,36 @@
 //! One row of activations as signed bytes.
 
-use half::f16;
-
 use super::RowGrid;
 use crate::arch::Simd;
 use crate::ops::{Extremes, round};
-use crate::rows::Row;
 
 /// Least step: a row of smaller numbers is a row of zeros. Its reciprocal is finite.
 pub(crate) const LEAST_SCALE: f32 = 1e-37;
 
-/// Writes the codes of a row; the grid is that of [`Activations`](crate::Activations).
+/// The grid of a row, that of [`Activations`](crate::Activations), without sums.
 #[inline(always)]
-pub(super) fn quantize<S: Simd>(simd: S, row: Row<'_>, codes: &mut [i8]) -> RowGrid {
-    let Extremes { low, high } = row.extremes(simd);
+pub(super) fn grid(extremes: Extremes) -> RowGrid {
+    let Extremes { low, high } = extremes;
     let range = high - low;
     if !range.is_finite() {
-        codes.fill(0);
         return RowGrid { scale: f32::NAN, ..RowGrid::default() };
     }
     let scale = if range / 255.0 < LEAST_SCALE { 1.0 } else { range / 255.0 };
-    let inverse = 1.0 / scale;
-    let zero = round(-low * inverse) - 128;
-    let code_sum = row.round_codes(simd, inverse, zero, codes);
-    let code_sum = code_sum.wrapping_sub((codes.len() as i32).wrapping_mul(zero));
-    RowGrid { scale, zero, code_sum, sum: code_sum as f32 }
+    let zero = round(-low * (1.0 / scale)) - 128;
+    RowGrid { scale, zero, ..RowGrid::default() }
+}
+
+/// Writes the codes of a row; zeros where its scale is NaN.
+#[inline(always)]
+pub(super) fn quantize<S: Simd>(simd: S, row: &[f32], codes: &mut [i8]) -> RowGrid {
+    let mut grid = grid(simd.extremes(row));
+    if grid.scale.is_nan() {
+        codes.fill(0);
+        return grid;
+    }
+    let sum = simd.round_codes(row, 1.0 / grid.scale, grid.zero, codes);
+    grid.set_code_sum(sum, row.len());
+    grid
 }
 
 /// Writes the codes of numbers, `value * inverse` rounded plus `zero`, clamped to a byte; returns their sum.
@@ -37,26 +43,6 @@ pub(crate) fn round_codes(values: &[f32], inverse: f32, zero: i32, codes: &mut [
         let rounded = (round(value * inverse) + zero).clamp(-128, 127);
         *code = rounded as i8;
         sum = sum.wrapping_add(rounded);
-    }
-    sum
-}
-
-/// [`round_codes`] of numbers in half precision.
-#[inline(always)]
-pub(crate) fn round_codes_of_half<S: Simd>(
-    simd: S,
-    values: &[f16],
-    inverse: f32,
-    zero: i32,
-    codes: &mut [i8],
-) -> i32 {
-    /// Numbers that are in single precision at once.
-    const CHUNK: usize = 64;
-    let mut sum = 0_i32;
-    for (values, codes) in values.chunks(CHUNK).zip(codes.chunks_mut(CHUNK)) {
-        let mut widened = [0.0; CHUNK];
-        simd.widen(values, &mut widened);
-        sum = sum.wrapping_add(simd.round_codes(&widened[..values.len()], inverse, zero, codes));
     }
     sum
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use crate::samples::Samples;
-use crate::{Activations, Arithmetic, Isa, Patches, Pool, Rows, reference};
+use crate::samples::{Samples, in_blocks};
+use crate::{Activations, Arithmetic, Isa, Layout, Patches, Pool, Rows, reference};
 
 fn pack(pool: &Pool, arithmetic: Arithmetic, rows: &Rows<'_>) -> Activations {
     let mut packed = Activations::new();
@@ -10,7 +10,7 @@ fn pack(pool: &Pool, arithmetic: Arithmetic, rows: &Rows<'_>) -> Activations {
 }
 
 fn quantized(pool: &Pool, values: &[f32], columns: usize) -> Activations {
-    pack(pool, Arithmetic::Int8, &Rows::Plain { values, columns })
+    pack(pool, Arithmetic::Int8, &Rows::Plain { values, columns, layout: Layout::Rows })
 }
 
 /// The definition, one row at a time.
@@ -125,9 +125,15 @@ fn normalized_rows_are_packed_like_rows_that_were_normalized_before() {
         let mut normalized = vec![0.0; m * k];
         crate::ops::layer_norm(&pool, &x, &gamma, &beta, 1e-6, &mut normalized);
         for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
-            let rows = Rows::Normalized { x: &x, gamma: &gamma, beta: &beta, eps: 1e-6 };
+            let rows = Rows::Normalized {
+                x: &x,
+                gamma: &gamma,
+                beta: &beta,
+                eps: 1e-6,
+                layout: Layout::Rows,
+            };
             let fused = pack(&pool, arithmetic, &rows);
-            let plain = Rows::Plain { values: &normalized, columns: k };
+            let plain = Rows::Plain { values: &normalized, columns: k, layout: Layout::Rows };
             let apart = pack(&pool, arithmetic, &plain);
             assert_eq!(fused.words(), apart.words());
             assert_eq!(fused.grids(), apart.grids());
@@ -142,10 +148,78 @@ fn rows_of_half_precision_are_packed_like_their_numbers() {
     let widened: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
     for pool in pools() {
         for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
-            let halves = pack(&pool, arithmetic, &Rows::Half { values: &values, columns: 37 });
-            let plain = pack(&pool, arithmetic, &Rows::Plain { values: &widened, columns: 37 });
+            let halves = pack(
+                &pool,
+                arithmetic,
+                &Rows::Half { values: &values, columns: 37, layout: Layout::Rows },
+            );
+            let plain = pack(
+                &pool,
+                arithmetic,
+                &Rows::Plain { values: &widened, columns: 37, layout: Layout::Rows },
+            );
             assert_eq!(halves.words(), plain.words());
             assert_eq!(halves.grids(), plain.grids());
+        }
+    }
+}
+
+/// Packing rows that lie in blocks is packing the same rows one after another: any number of rows in the last tile, rows that
+/// are zero, of one sign and not finite.
+#[test]
+fn rows_in_blocks_are_packed_like_those_one_after_another() {
+    for (m, k) in [(1, 64), (6, 128), (37, 192), (16, 640)] {
+        let mut samples = Samples::new(m as u64);
+        let mut x = samples.floats(m * k, 3.0);
+        let [gamma, beta] = [(); 2].map(|()| samples.floats(k, 1.0));
+        for (index, row) in x.chunks_mut(k).enumerate() {
+            match index {
+                1 => row.fill(0.0),
+                2 => row.iter_mut().for_each(|value| *value = value.abs()),
+                3 => row.iter_mut().for_each(|value| *value = -value.abs()),
+                4 => row[k - 1] = f32::NAN,
+                5 => row[k / 2] = f32::NEG_INFINITY,
+                6 => row.fill(-0.0),
+                _ => {}
+            }
+        }
+        let half: Vec<half::f16> = x.iter().map(|&value| half::f16::from_f32(value)).collect();
+        let (x_blocks, half_blocks) = (in_blocks(&x, k), in_blocks(&half, k));
+        for pool in pools() {
+            let arithmetics = Arithmetic::ALL.into_iter().filter(|&one| pool.isa().supports(one));
+            for arithmetic in arithmetics {
+                let columns = k;
+                let kinds = |layout, x, half| {
+                    [
+                        Rows::Plain { values: x, columns, layout },
+                        Rows::Half { values: half, columns, layout },
+                        Rows::Normalized { x, gamma: &gamma, beta: &beta, eps: 1e-6, layout },
+                    ]
+                };
+                let rows = kinds(Layout::Rows, &x, &half);
+                let blocks = kinds(Layout::Blocks, &x_blocks, &half_blocks);
+                for (rows, blocks) in rows.iter().zip(&blocks) {
+                    let [expected, found] =
+                        [rows, blocks].map(|rows| pack(&pool, arithmetic, rows));
+                    let name = format!("{}, {arithmetic:?}, {m} x {k}", pool.isa());
+                    assert_same(&name, &expected, &found);
+                }
+            }
+        }
+    }
+}
+
+/// The same bits, NaN equal to itself, in all rows that there are.
+fn assert_same(name: &str, expected: &Activations, found: &Activations) {
+    let grids = |packed: &Activations| format!("{:?}", packed.grids());
+    assert_eq!(grids(expected), grids(found), "{name}");
+    match expected.packed_for() {
+        Some((_, Arithmetic::Int8)) => {
+            assert_eq!(expected.to_codes().0, found.to_codes().0, "{name}");
+        }
+        _ => {
+            let rows = expected.words().len().min(found.words().len());
+            assert_eq!(expected.words()[..rows], found.words()[..rows], "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use half::f16;
 
 use super::{ChannelTerms, LeftBlock, RightBlock, RowTerms, dequantize};
-use crate::activations::{round_codes, round_codes_of_half};
+use crate::activations::{BLOCK, CODE_SUM_LANES, round_block, round_codes};
 use crate::matmul::for_lanes;
 use crate::ops::exponentials::{self, ScoreRow};
 use crate::ops::{self, Extremes, SUM_LANES, math, rounding};
@@ -152,22 +152,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         round_codes(values, inverse, zero, codes)
     }
 
-    /// [`extremes_of_half`](ops::extremes_of_half).
+    /// [`round_block`].
     #[inline(always)]
-    fn extremes_of_half(self, row: &[f16]) -> Extremes {
-        ops::extremes_of_half(row)
-    }
-
-    /// [`round_codes_of_half`].
-    #[inline(always)]
-    fn round_codes_of_half(
+    fn round_block(
         self,
-        values: &[f16],
+        values: &[f16; BLOCK],
         inverse: f32,
         zero: i32,
-        codes: &mut [i8],
-    ) -> i32 {
-        round_codes_of_half(self, values, inverse, zero, codes)
+        codes: &mut [i8; BLOCK],
+        sums: &mut [i32; CODE_SUM_LANES],
+    ) {
+        round_block(self, values, inverse, zero, codes, sums);
     }
 
     /// [`round_products`](rounding::round_products).

@@ -2,8 +2,8 @@ use std::io::Write;
 
 use super::{Isa, witness};
 use crate::{
-    Activation, Activations, Arithmetic, Epilogue, IsaError, Matrix, Pool, Rows, Width, matmul,
-    ops, pack,
+    Activation, Activations, Arithmetic, Epilogue, IsaError, Layout, Matrix, Pool, Rows, Width,
+    matmul, ops, pack,
 };
 
 /// Reports which instruction sets the tests of this binary ran over (all that are available), and fails where
@@ -110,7 +110,11 @@ fn forced_instruction_sets_run_their_own_micro_kernels() {
             let mut activations = Activations::new();
             let mut out = vec![0.0; m * n];
             witness::take();
-            activations.pack(&pool, arithmetic, &Rows::Plain { values: &values, columns: k });
+            activations.pack(
+                &pool,
+                arithmetic,
+                &Rows::Plain { values: &values, columns: k, layout: Layout::Rows },
+            );
             assert_eq!(witness::take(), [code], "packing, {isa} {arithmetic:?}");
             for matrix in matrices.iter().filter(|matrix| matrix.supports(arithmetic)) {
                 matmul(&pool, &activations, matrix, &Epilogue::default(), &mut out);
@@ -127,9 +131,17 @@ fn forced_instruction_sets_run_their_own_micro_kernels() {
         ops::softmax_rows(&pool, &mut x, m, k);
         assert_eq!(witness::take(), [code], "softmax, {isa}");
         let mut attended = vec![0.0; 10 * 30];
-        ops::attention(&pool, &values[..3 * 10 * 30], 1, 10, 3, 10, &mut attended);
+        let shape = ops::AttentionShape {
+            batch: 1,
+            tokens: 10,
+            heads: 3,
+            head_dim: 10,
+            layout: Layout::Rows,
+        };
+        ops::attention(&pool, &shape, &values[..3 * 10 * 30], &mut attended);
         assert_eq!(witness::take(), sorted(vec![code, float]), "attention, {isa}");
-        ops::integer_attention(&pool, &[half::f16::ONE; 3 * 10 * 30], 1, 10, 3, 10, &mut attended);
+        let mut attended = vec![half::f16::ZERO; 10 * 30];
+        ops::integer_attention(&pool, &shape, &[half::f16::ONE; 3 * 10 * 30], &mut attended);
         let [_, integer] = expected(isa, Arithmetic::Int8);
         assert_eq!(witness::take(), sorted(vec![code, integer]), "integer attention, {isa}");
     }

@@ -1,10 +1,10 @@
-//! Parts of a slice and rectangles of a row-major matrix, written by several threads at once.
+//! Parts of a slice and rectangles of a matrix, written by several threads at once.
 
 use std::marker::PhantomData;
 
-use crate::Pool;
+use crate::{Layout, Pool};
 
-/// How a row-major matrix is cut into tiles.
+/// How a matrix is cut into tiles.
 ///
 /// Rows are first cut into groups of `group_rows` (the images of a batch, say), each group into pieces of `row_step`;
 /// columns into pieces of `column_step`. The last pieces of a group and of a row may be smaller.
@@ -16,8 +16,10 @@ pub(crate) struct Cut {
     pub(crate) group_rows: usize,
     /// Rows of a tile.
     pub(crate) row_step: usize,
-    /// Columns of a tile.
+    /// Columns of a tile, in blocks a divisor of theirs.
     pub(crate) column_step: usize,
+    /// How the matrix lies in memory.
+    pub(crate) layout: Layout,
 }
 
 /// One tile, exclusively borrowed.
@@ -30,9 +32,11 @@ pub(crate) struct Tile<'a, T> {
     pub(crate) first_column: usize,
     /// Columns of the tile.
     pub(crate) columns: usize,
-    /// The element at the top left.
+    /// Where the element at the top left lies in the matrix.
+    start: usize,
+    /// That element.
     origin: *mut T,
-    /// Columns of the matrix.
+    /// Elements from one row to the next.
     stride: usize,
     borrow: PhantomData<&'a mut T>,
 }
@@ -41,7 +45,7 @@ impl<T> Tile<'_, T> {
     /// Where row `row` of the tile lies in a matrix of the same shape.
     #[inline(always)]
     pub(crate) fn row_range(&self, row: usize) -> std::ops::Range<usize> {
-        let start = (self.first_row + row) * self.stride + self.first_column;
+        let start = self.start + row * self.stride;
         start..start + self.columns
     }
 
@@ -123,7 +127,9 @@ pub(crate) fn for_each_tile<T: Send>(
     if matrix.is_empty() {
         return;
     }
-    let Cut { columns, group_rows, row_step, column_step } = cut;
+    let Cut { columns, group_rows, row_step, column_step, layout } = cut;
+    let width = layout.width(columns);
+    assert!(layout == Layout::Rows || width.is_multiple_of(column_step), "tiles across blocks");
     assert_eq!(
         matrix.len() % (columns * group_rows),
         0,
@@ -133,23 +139,27 @@ pub(crate) fn for_each_tile<T: Send>(
     let groups = matrix.len() / (columns * group_rows);
     let row_pieces = group_rows.div_ceil(row_step);
     let column_pieces = columns.div_ceil(column_step);
-    let start = Shared(matrix.as_mut_ptr());
+    let rows = groups * group_rows;
+    let shared = Shared(matrix.as_mut_ptr());
     pool.for_each(groups * row_pieces * column_pieces, |index| {
         let (rows_index, column_index) = (index / column_pieces, index % column_pieces);
         let (group, piece) = (rows_index / row_pieces, rows_index % row_pieces);
         let first_row = group * group_rows + piece * row_step;
         let first_column = column_index * column_step;
+        let block = first_column / width;
+        let start = (block * rows + first_row) * width + first_column % width;
         // SAFETY: `index` is below groups * row_pieces * column_pieces, so the element is inside the matrix.
-        let origin = unsafe { start.pointer().add(first_row * columns + first_column) };
+        let origin = unsafe { shared.pointer().add(start) };
         // `for_each` calls this once per index, and different indices give disjoint rectangles: pieces of a group do not
-        // overlap and end with the group, pieces of a row end with the row.
+        // overlap and end with the group, pieces of a row end with the row, and inside of its block where there are blocks.
         work(Tile {
             first_row,
             rows: row_step.min(group_rows - piece * row_step),
             first_column,
             columns: column_step.min(columns - first_column),
+            start,
             origin,
-            stride: columns,
+            stride: width,
             borrow: PhantomData,
         });
     });

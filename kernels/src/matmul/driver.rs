@@ -5,10 +5,10 @@ use std::ops::Range;
 use bytemuck::Pod;
 
 use super::epilogue::for_lanes;
-use crate::Pool;
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
 use crate::arch::{Between, LeftBlock, Simd, Vectorized};
 use crate::memory::{Buffer, Slot};
+use crate::{Layout, Pool};
 
 /// Most rows of a task: its left operand (for one block of the input dimension) and its sums should stay in the second-level
 /// cache.
@@ -76,6 +76,9 @@ pub(super) trait Finish<Sum>: Sync {
     /// What the rows of a panel have in common.
     type Panel<const LANES: usize>;
 
+    /// How the output lies in memory.
+    fn layout(&self) -> Layout;
+
     /// That of the panel of a tile.
     fn panel<const LANES: usize>(&self, tile: &Tile<'_, Self::Out>) -> Self::Panel<LANES>;
 
@@ -107,6 +110,7 @@ pub(super) fn drive<S: Simd, P: Product, F: Finish<P::Sum>>(
         group_rows: m,
         row_step: task_rows(m, n.div_ceil(S::LANES), P::tile_rows::<S>(), pool.threads()),
         column_step: S::LANES,
+        layout: finish.layout(),
     };
     for_each_tile(pool, out, cut, |tile| simd.vectorize(Task { product, finish, tile }));
 }

@@ -14,7 +14,7 @@ use super::driver::Finish;
 use crate::activations::RowGrid;
 use crate::arch::tiles::Tile;
 use crate::arch::{ChannelTerms, Simd, one_at_a_time};
-use crate::{Activation, Activations, Matrix};
+use crate::{Activation, Activations, Layout, Matrix};
 
 /// Evaluates an expression with `S::LANES` as a constant `$lanes` that can be the length of an array.
 macro_rules! for_lanes {
@@ -180,6 +180,10 @@ impl<'a, O, P> FinishRows<'a, O, P> {
 impl<O: Output, Sum, P: RowProduct<Sum> + Sync> Finish<Sum> for FinishRows<'_, O, P> {
     type Out = O;
     type Panel<const LANES: usize> = Channels<LANES>;
+
+    fn layout(&self) -> Layout {
+        self.epilogue.layout
+    }
 
     #[inline(always)]
     fn panel<const LANES: usize>(&self, tile: &Tile<'_, O>) -> Channels<LANES> {

@@ -9,7 +9,7 @@ use crate::arch::{Between, LeftBlock, RightBlock, RowTerms, Simd};
 use crate::matrix::Storage;
 use crate::memory::Buffer;
 use crate::pack::panel;
-use crate::{Activations, Epilogue, Matrix, Pool, Width};
+use crate::{Activations, Epilogue, Layout, Matrix, Pool, Width};
 
 pub(super) fn matmul<S: Simd, O: Output>(
     simd: S,
@@ -146,6 +146,10 @@ struct FinishInteger<'a> {
 impl Finish<i32> for FinishInteger<'_> {
     type Out = i32;
     type Panel<const LANES: usize> = [i32; LANES];
+
+    fn layout(&self) -> Layout {
+        Layout::Rows
+    }
 
     /// Sums of the codes of the channels.
     #[inline(always)]

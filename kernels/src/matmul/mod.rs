@@ -20,7 +20,7 @@ pub(crate) mod tests;
 use ::half::f16;
 
 use crate::arch::dispatch;
-use crate::{Activation, Activations, Matrix, Pool};
+use crate::{Activation, Activations, Layout, Matrix, Pool};
 use epilogue::Output;
 pub(crate) use epilogue::for_lanes;
 
@@ -51,13 +51,15 @@ pub struct Epilogue<'a> {
     pub activation: Option<Activation>,
     /// Multiplies each row; `[N]`.
     pub layer_scale: Option<&'a [f32]>,
-    /// Added at the end; `[M, N]`.
+    /// Added at the end; `[M, N]`, in the layout of the output.
     pub residual: Option<&'a [f32]>,
+    /// How the output lies in memory.
+    pub layout: Layout,
 }
 
 /// `out[m][n] = epilogue(sum_k a[m][k] * w[n][k])`, in the arithmetic that the activations are packed for.
 ///
-/// `out` is `[M, N]`, row-major. A row of `out` depends only on the same row of `a` (and of the residual), not on `M` or the
+/// `out` is `[M, N]`, in the layout that the epilogue names. A row of `out` depends only on the same row of `a` (and of the residual), not on `M` or the
 /// number of threads, and non-finite activations make only their own row non-finite.
 ///
 /// In integer arithmetic, with `s` and `zero` of the row, `acc = sum_k (q[m][k] - zero) * code[n][k]` and
@@ -68,7 +70,8 @@ pub struct Epilogue<'a> {
 ///
 /// # Panics
 /// When the activations are packed for another instruction set than that of the matrix, or in an arithmetic which
-/// [`Matrix::supports`] denies, or the shapes do not belong together.
+/// [`Matrix::supports`] denies, or the shapes do not belong together, or the output channels are not made of whole blocks
+/// in [`Layout::Blocks`].
 pub fn matmul(pool: &Pool, a: &Activations, w: &Matrix, epilogue: &Epilogue<'_>, out: &mut [f32]) {
     multiply(pool, a, w, epilogue, out);
 }

@@ -6,68 +6,93 @@
 //! left operand are the values. Nothing but the keys and queries of the head is ever transposed.
 
 use super::{math, transpose_row};
-use crate::Pool;
 use crate::arch::tiles::{Cut, Tile, for_each_tile};
 use crate::arch::{Simd, Vectorized, dispatch};
 use crate::matmul::for_lanes;
 use crate::memory::{Buffer, Slot};
+use crate::{Layout, Pool};
+
+/// The inputs and outputs of attention: `qkv` is `[batch * tokens, 3 * heads * head_dim]`, as one linear layer gives queries, keys
+/// and values, the output `[batch * tokens, heads * head_dim]`.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape {
+    /// Images.
+    pub batch: usize,
+    /// Tokens of an image.
+    pub tokens: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Features of a head.
+    pub head_dim: usize,
+    /// How inputs and outputs lie in memory: in blocks only where these are made of whole heads.
+    pub layout: Layout,
+}
+
+impl AttentionShape {
+    /// The layout to choose for heads of this shape.
+    pub fn layout_of(heads: usize, head_dim: usize) -> Layout {
+        let whole = head_dim != 0 && Layout::BLOCK.is_multiple_of(head_dim);
+        if whole { Layout::of(heads * head_dim) } else { Layout::Rows }
+    }
+
+    /// Features of a token.
+    fn width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+}
 
 /// `softmax(Q K^T / sqrt(head_dim)) V` for each image and head.
 ///
-/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, as one linear layer gives queries, keys and values; `out` is
-/// `[batch, tokens, heads * head_dim]`.
-///
 /// # Panics
-/// When the length of a slice does not belong to the shape.
-pub fn attention(
-    pool: &Pool,
-    qkv: &[f32],
-    batch: usize,
-    tokens: usize,
-    heads: usize,
-    head_dim: usize,
-    out: &mut [f32],
-) {
-    for_each_head(pool, qkv, [batch, tokens, heads, head_dim], out, |head| {
+/// When the length of a slice does not belong to the shape, or the layout to the heads.
+pub fn attention(pool: &Pool, shape: &AttentionShape, qkv: &[f32], out: &mut [f32]) {
+    for_each_head(pool, shape, qkv, out, |head| {
         dispatch!(pool.token(), simd => simd.vectorize(head));
     });
 }
 
-/// Calls `work` for each head of each image, on the threads of the pool. `shape` is `[batch, tokens, heads, head_dim]`.
+/// Calls `work` for each head of each image, on the threads of the pool.
 ///
 /// # Panics
-/// When the length of a slice does not belong to the shape.
-pub(super) fn for_each_head<T: Sync>(
+/// As [`attention`].
+pub(super) fn for_each_head<T: Sync + Send>(
     pool: &Pool,
+    shape: &AttentionShape,
     qkv: &[T],
-    shape: [usize; 4],
-    out: &mut [f32],
+    out: &mut [T],
     work: impl Fn(Head<'_, T>) + Sync,
 ) {
     check_lengths(qkv, shape, out);
-    let [_, tokens, heads, head_dim] = shape;
-    let cut = Cut {
-        columns: heads * head_dim,
-        group_rows: tokens,
-        row_step: tokens,
-        column_step: head_dim,
-    };
+    let &AttentionShape { tokens, head_dim, layout, .. } = shape;
+    let width = shape.width();
+    let rows = shape.batch * tokens;
+    let cut =
+        Cut { columns: width, group_rows: tokens, row_step: tokens, column_step: head_dim, layout };
     for_each_tile(pool, out, cut, |tile| {
-        let stride = 3 * heads * head_dim;
-        let rows = &qkv[tile.first_row * stride..][..tokens * stride];
+        let stride = layout.width(3 * width);
+        let part = |first_column: usize| {
+            let block = &qkv[first_column / stride * (rows * stride)..];
+            &block[tile.first_row * stride..][..tokens * stride][first_column % stride..]
+        };
         work(Head {
-            queries: &rows[tile.first_column..],
-            keys: &rows[heads * head_dim + tile.first_column..],
-            values: &rows[2 * heads * head_dim + tile.first_column..],
+            queries: part(tile.first_column),
+            keys: part(width + tile.first_column),
+            values: part(2 * width + tile.first_column),
             stride,
             tile,
         });
     });
 }
 
-/// Panics unless the inputs and outputs of attention belong to `[batch, tokens, heads, head_dim]`.
-fn check_lengths<T>(qkv: &[T], shape: [usize; 4], out: &[f32]) {
-    let size = shape.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor));
+/// Panics unless the inputs and outputs of attention belong to the shape.
+fn check_lengths<T>(qkv: &[T], shape: &AttentionShape, out: &[T]) {
+    let AttentionShape { batch, tokens, heads, head_dim, layout } = *shape;
+    let factors = [batch, tokens, heads, head_dim];
+    assert!(
+        layout == Layout::Rows || layout == AttentionShape::layout_of(heads, head_dim),
+        "blocks are not made of whole heads: {shape:?}"
+    );
+    let size = factors.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor));
     assert_eq!(Some(out.len()), size, "expected {shape:?} outputs, found {}", out.len());
     assert_eq!(
         Some(qkv.len()),
@@ -84,7 +109,7 @@ pub(super) struct Head<'a, T> {
     /// Elements from one token to the next.
     pub(super) stride: usize,
     /// Its outputs, `[tokens, head_dim]`.
-    pub(super) tile: Tile<'a, f32>,
+    pub(super) tile: Tile<'a, T>,
 }
 
 impl Vectorized for Head<'_, f32> {

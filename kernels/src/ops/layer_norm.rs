@@ -64,10 +64,31 @@ pub(crate) fn normalize_row<S: Simd>(
     eps: f32,
     out: &mut [f32],
 ) {
-    let mean = sum(simd, row) / row.len() as f32;
-    let squares = sum_squares(simd, row, mean);
-    let factor = 1.0 / (squares / row.len() as f32 + eps).sqrt();
+    let (mean, factor) = mean_and_factor(simd, row, eps);
     for (((out, value), gamma), beta) in out.iter_mut().zip(row).zip(gamma).zip(beta) {
         *out = (value - mean) * factor * gamma + beta;
     }
+}
+
+/// [`normalize_row`] of a row that lies where it is normalised.
+#[inline(always)]
+pub(crate) fn normalize_in_place<S: Simd>(
+    simd: S,
+    row: &mut [f32],
+    gamma: &[f32],
+    beta: &[f32],
+    eps: f32,
+) {
+    let (mean, factor) = mean_and_factor(simd, row, eps);
+    for ((value, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
+        *value = (*value - mean) * factor * gamma + beta;
+    }
+}
+
+/// The mean of a row and the reciprocal of its standard deviation.
+#[inline(always)]
+fn mean_and_factor<S: Simd>(simd: S, row: &[f32], eps: f32) -> (f32, f32) {
+    let mean = sum(simd, row) / row.len() as f32;
+    let squares = sum_squares(simd, row, mean);
+    (mean, 1.0 / (squares / row.len() as f32 + eps).sqrt())
 }

@@ -16,16 +16,16 @@ mod softmax;
 mod tests;
 mod transpose;
 
-pub use attention::attention;
+pub use attention::{AttentionShape, attention};
 pub use gelu::gelu;
 pub use half::round_to_half;
 pub use integer_attention::{INTEGER_ATTENTION_LIMIT, integer_attention};
 pub(crate) use integer_attention::{exponentials, rounding};
 pub use layer_norm::layer_norm;
-pub(crate) use layer_norm::normalize_row;
+pub(crate) use layer_norm::{normalize_in_place, normalize_row};
 pub(crate) use math::round;
 pub(crate) use reduce::{
-    Extremes, SUM_LANES, add_lanes, extremes, extremes_of_half, maximum, square_lanes, sum, sum_lanes, sum_map,
+    Extremes, SUM_LANES, add_lanes, extremes, maximum, square_lanes, sum, sum_lanes, sum_map,
     sum_squares,
 };
 pub use softmax::softmax_rows;

@@ -1,8 +1,6 @@
 //! Sums and extremes of a slice, in as many lanes on every instruction set, so that the order of operations, and with it the
 //! result, is the same on all of them.
 
-use half::f16;
-
 use crate::arch::Simd;
 
 /// Lanes of a sum.
@@ -81,6 +79,9 @@ pub(crate) struct Extremes {
 }
 
 impl Extremes {
+    /// Of nothing but zero.
+    pub(crate) const ZERO: Extremes = Extremes { low: 0.0, high: 0.0 };
+
     /// These, unless an element is not finite.
     #[inline(always)]
     pub(crate) fn checked(finite: bool, low: f32, high: f32) -> Extremes {
@@ -97,22 +98,6 @@ pub(crate) fn extremes(values: &[f32]) -> Extremes {
     });
     let (low, high) = (from_ordered(low), from_ordered(high));
     Extremes::checked(low.is_finite() && high.is_finite(), low, high)
-}
-
-/// The extremes of a row of half precision.
-///
-/// Taken as signed integers, numbers above zero order as they do, and those below zero are less; taken as unsigned ones, those
-/// below zero order as their magnitudes do, and those above are less.
-#[inline(always)]
-pub(crate) fn extremes_of_half(values: &[f16]) -> Extremes {
-    let (mut low, mut high) = (0_u16, 0_i16);
-    for value in values {
-        low = low.max(value.to_bits());
-        high = high.max(value.to_bits() as i16);
-    }
-    let low = if low as i16 > 0 { 0 } else { low };
-    let (low, high) = (f16::from_bits(low), f16::from_bits(high as u16));
-    Extremes::checked(low.is_finite() && high.is_finite(), low.to_f32(), high.to_f32())
 }
 
 /// The largest element; NaN where a positive NaN is or nothing.

@@ -1,9 +1,9 @@
 use half::f16;
 
-use super::math;
+use super::{AttentionShape, math};
 use crate::arch::{Simd, Vectorized, dispatch};
-use crate::samples::Samples;
-use crate::{Activation, Isa, Pool, ops, reference};
+use crate::samples::{Samples, in_blocks};
+use crate::{Activation, Isa, Layout, Pool, ops, reference};
 
 /// A pool of one and of three threads for every instruction set.
 fn pools() -> Vec<Pool> {
@@ -182,27 +182,68 @@ fn attention_agrees_with_the_oracle_on_any_number_of_threads() {
             }
         }
         let mut first: Option<Vec<f32>> = None;
-        let mut integers: Option<Vec<f32>> = None;
+        let mut integers: Option<Vec<f16>> = None;
+        let shape = AttentionShape { batch, tokens, heads, head_dim: dim, layout: Layout::Rows };
         for isa in Isa::available() {
             for threads in [1, 2, 3] {
                 let pool = Pool::with_isa(threads, isa).unwrap();
                 let mut out = vec![f32::NAN; expected.len()];
-                ops::attention(&pool, &qkv, batch, tokens, heads, dim, &mut out);
+                ops::attention(&pool, &shape, &qkv, &mut out);
                 assert_near(isa.name(), &out, &expected, 2e-6);
                 assert_eq!(first.get_or_insert_with(|| out.clone()), &out);
 
-                let mut out = vec![f32::NAN; expected.len()];
-                ops::integer_attention(&pool, &half_qkv, batch, tokens, heads, dim, &mut out);
+                let mut integer = vec![f16::NAN; expected.len()];
+                ops::integer_attention(&pool, &shape, &half_qkv, &mut integer);
+                let out: Vec<f32> = integer.iter().map(|value| value.to_f32()).collect();
                 // Steps of 2 / 127 for every number, and of 1 / 255 for the probabilities.
                 assert_near(isa.name(), &out, &expected, 0.08);
                 let squares: f64 =
                     out.iter().zip(&expected).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum();
                 let mean = (squares / expected.len() as f64).sqrt();
                 assert!(mean < 0.02, "{isa}: {mean}");
-                assert_eq!(integers.get_or_insert_with(|| out.clone()), &out, "{isa}");
+                assert_eq!(integers.get_or_insert_with(|| integer.clone()), &integer, "{isa}");
             }
         }
     }
+}
+
+/// Heads of a whole block, of half and of a quarter of one, for several images.
+#[test]
+fn attention_in_blocks_is_that_in_rows() {
+    for (heads, head_dim) in [(3, 64), (4, 32), (4, 16)] {
+        let (batch, tokens, width) = (2, 21, heads * head_dim);
+        assert_eq!(AttentionShape::layout_of(heads, head_dim), Layout::Blocks);
+        let qkv = Samples::new(5).floats(batch * tokens * 3 * width, 2.0);
+        let half_qkv: Vec<f16> = qkv.iter().map(|&value| f16::from_f32(value)).collect();
+        for isa in Isa::available() {
+            let pool = Pool::with_isa(2, isa).unwrap();
+            let attend = |layout, qkv: &[f32], half_qkv: &[f16]| {
+                let shape = AttentionShape { batch, tokens, heads, head_dim, layout };
+                let mut out = vec![f32::NAN; batch * tokens * width];
+                ops::attention(&pool, &shape, qkv, &mut out);
+                let mut integer = vec![f16::NAN; batch * tokens * width];
+                ops::integer_attention(&pool, &shape, half_qkv, &mut integer);
+                (out, integer)
+            };
+            let rows = attend(Layout::Rows, &qkv, &half_qkv);
+            let blocks = attend(
+                Layout::Blocks,
+                &in_blocks(&qkv, 3 * width),
+                &in_blocks(&half_qkv, 3 * width),
+            );
+            assert_eq!(in_blocks(&rows.0, width), blocks.0, "{isa}, {heads} of {head_dim}");
+            assert_eq!(in_blocks(&rows.1, width), blocks.1, "{isa}, {heads} of {head_dim}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "blocks are not made of whole heads")]
+fn heads_across_blocks_are_refused() {
+    let pool = Pool::with_isa(1, Isa::best()).unwrap();
+    let layout = Layout::Blocks;
+    let shape = AttentionShape { batch: 1, tokens: 1, heads: 4, head_dim: 48, layout };
+    ops::attention(&pool, &shape, &[0.0; 3 * 192], &mut [0.0; 192]);
 }
 
 #[test]
@@ -216,8 +257,10 @@ fn numbers_that_are_not_finite_show_in_integer_attention() {
                 let mut qkv = Samples::new(3).floats(tokens * 3 * dim, 1.0);
                 qkv[3 * dim + place] = value;
                 let qkv: Vec<f16> = qkv.into_iter().map(f16::from_f32).collect();
-                let mut out = vec![0.0; tokens * dim];
-                ops::integer_attention(&pool, &qkv, 1, tokens, 1, dim, &mut out);
+                let mut out = vec![f16::ZERO; tokens * dim];
+                let layout = Layout::Rows;
+                let shape = AttentionShape { batch: 1, tokens, heads: 1, head_dim: dim, layout };
+                ops::integer_attention(&pool, &shape, &qkv, &mut out);
                 let found = out.iter().filter(|value| value.is_nan()).count();
                 assert_eq!(found, spoiled, "{isa}, {value} at {place}");
             }
@@ -230,6 +273,8 @@ fn nothing_is_no_work() {
     let pool = Pool::with_isa(1, Isa::best()).unwrap();
     ops::layer_norm(&pool, &[], &[], &[], 1e-6, &mut []);
     ops::softmax_rows(&pool, &mut [], 0, 4);
-    ops::attention(&pool, &[], 0, 5, 2, 8, &mut []);
+    let layout = Layout::Rows;
+    let shape = AttentionShape { batch: 0, tokens: 5, heads: 2, head_dim: 8, layout };
+    ops::attention(&pool, &shape, &[], &mut []);
     ops::gelu(&pool, Activation::GeluErf, &mut []);
 }

@@ -5,7 +5,8 @@
 //! x       [tokens, dim]                   residual stream
 //! y       [tokens, dim]                   embedded patches; attention output; the stream's next value
 //! wide    [tokens, max(3 dim, hidden)]    query, key, value; hidden layer of the MLP; pooled tokens
-//! half    [tokens, max(3 dim, hidden)]    the same in half precision, where they are rounded further
+//! half    [tokens, max(4 dim, hidden)]    query, key, value and attention output, or hidden layer, in half precision, where
+//!                                         they are rounded further
 //! packed  [tokens, max(dim, hidden)]      left operand of the next product
 //! ```
 
@@ -51,12 +52,12 @@ impl Arena {
     /// # Errors
     /// [`ErrorKind::Limit`] when the memory cannot be had.
     pub(super) fn reserve(&mut self, sizes: &Sizes, images: usize) -> Result<(), Error> {
-        let lengths = lengths(sizes, images).unwrap_or([usize::MAX; 3]);
+        let lengths = lengths(sizes, images).unwrap_or([usize::MAX; 4]);
         let buffers = [&mut self.x, &mut self.y, &mut self.wide];
         for (buffer, length) in buffers.into_iter().zip(lengths) {
             grow(buffer, length)?;
         }
-        grow(&mut self.half, lengths[2])
+        grow(&mut self.half, lengths[3])
     }
 }
 
@@ -68,20 +69,21 @@ fn grow<T: bytemuck::Pod>(buffer: &mut AlignedVec<T>, length: usize) -> Result<(
     })
 }
 
-/// Lengths of `x`, `y`, and of `wide` and `half` each, for `images` images; `None` on overflow.
-fn lengths(sizes: &Sizes, images: usize) -> Option<[usize; 3]> {
+/// Lengths of `x`, `y`, `wide` and `half`, for `images` images; `None` on overflow.
+fn lengths(sizes: &Sizes, images: usize) -> Option<[usize; 4]> {
     let rows = sizes.tokens().checked_mul(images)?;
     let stream = rows.checked_mul(sizes.dim)?;
     let hidden = rows.checked_mul(sizes.hidden)?;
     let wide = stream.checked_mul(3)?.max(hidden);
     // The second classifier of a distilled model writes its logits to `y`.
     let logits = images.checked_mul(sizes.outputs)?;
-    Some([stream, stream.max(logits), wide])
+    let half = stream.checked_mul(4)?.max(hidden);
+    Some([stream, stream.max(logits), wide, half])
 }
 
 /// Bytes of buffers of these lengths; `None` on overflow.
-fn bytes(lengths: [usize; 3]) -> Option<usize> {
-    let half = lengths[2].checked_mul(size_of::<f16>())?;
-    let single = lengths.into_iter().try_fold(0usize, usize::checked_add)?;
+fn bytes([x, y, wide, half]: [usize; 4]) -> Option<usize> {
+    let half = half.checked_mul(size_of::<f16>())?;
+    let single = x.checked_add(y)?.checked_add(wide)?;
     single.checked_mul(size_of::<f32>())?.checked_add(half)
 }

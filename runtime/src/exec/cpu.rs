@@ -14,16 +14,18 @@
 //! grids for all inputs but the one-sided one of `fc2`, and 100 % instead of 97.5 % of the first
 //! classes are those of float arithmetic; at 3 bit 99 % instead of 94.5 %.
 
-use std::mem::swap;
 use std::sync::Arc;
 
+use fresnel_kernels::ops::AttentionShape;
 use fresnel_kernels::{
-    Activations, Arithmetic, Epilogue, Patches, Pool, PoolError, Rows, matmul, matmul_to_half, ops,
+    Activations, Arithmetic, Epilogue, Layout, Patches, Pool, PoolError, Rows, matmul,
+    matmul_to_half, ops,
 };
 use half::f16;
 
 use super::arena::Arena;
-use super::patches::{Sizes, assemble, pool};
+use super::head::normalize;
+use super::patches::{Sizes, assemble};
 use super::profile::{Clock, Operation};
 use crate::cancel::CancelFlag;
 use crate::error::{Error, ErrorKind};
@@ -35,11 +37,11 @@ const ROWS_PER_PASS: usize = 512;
 
 /// A model with the thread pool and the buffers of one session.
 pub(crate) struct Executor {
-    config: VitConfig,
+    pub(super) config: VitConfig,
     pub(super) weights: Arc<Weights>,
-    pool: Arc<Pool>,
-    arena: Arena,
-    sizes: Sizes,
+    pub(super) pool: Arc<Pool>,
+    pub(super) arena: Arena,
+    pub(super) sizes: Sizes,
     images_per_pass: usize,
     /// Looked at before each block.
     pub(crate) cancel: CancelFlag,
@@ -133,10 +135,6 @@ impl Executor {
         let weights = Arc::clone(&self.weights);
         self.cancel.check()?;
         self.embed(arithmetic, images, count);
-        if let Some(norm) = &weights.pre_norm {
-            self.normalize_stream(norm, count);
-            self.clock.lap(Operation::Tokens, 0);
-        }
         for block in &weights.blocks {
             self.cancel.check()?;
             self.block(block, arithmetic, count);
@@ -148,7 +146,9 @@ impl Executor {
     /// Pixels to tokens in `arena.x`.
     fn embed(&mut self, arithmetic: Arithmetic, images: &[f32], count: usize) {
         let Self { config, weights, pool, arena, sizes, clock, .. } = self;
-        let embedded = &mut arena.y[..count * sizes.patches * sizes.dim];
+        let Arena { x, y, wide, packed, .. } = arena;
+        let layout = sizes.stream_layout();
+        let embedded = &mut y[..count * sizes.patches * sizes.dim];
         let rows = Rows::Patches(Patches {
             images,
             channels: sizes.channels,
@@ -156,14 +156,23 @@ impl Executor {
             patch_size: [sizes.patch_height, sizes.patch_width],
         });
         let linear = &weights.patch_embed;
-        let mut multiply = Multiply { pool, arithmetic, packed: &mut arena.packed, clock };
+        let mut multiply = Multiply { pool, arithmetic, packed, clock };
         let laps = [Operation::Patches, Operation::PatchEmbedding];
-        multiply.run(laps, &rows, linear, Epilogue::default(), Out::Single(embedded));
-        for (embedded, x) in embedded
-            .chunks_exact(sizes.patches * sizes.dim)
-            .zip(arena.x.chunks_exact_mut(sizes.tokens() * sizes.dim))
-        {
-            assemble(config, weights, embedded, x);
+        let epilogue = Epilogue { layout, ..Epilogue::default() };
+        multiply.run(laps, &rows, linear, epilogue, Out::Single(embedded));
+        let rows = count * sizes.tokens();
+        let (stream, row) = (&mut x[..rows * sizes.dim], &mut wide[..sizes.dim]);
+        assemble(config, weights, sizes, embedded, row, stream);
+        if let Some(norm) = &weights.pre_norm {
+            let tokens = &mut wide[..stream.len()];
+            for (index, token) in tokens.chunks_exact_mut(sizes.dim).enumerate() {
+                layout.gather(stream, index, token);
+            }
+            let normalized = &mut y[..stream.len()];
+            normalize(pool, norm, tokens, normalized);
+            for (index, token) in normalized.chunks_exact(sizes.dim).enumerate() {
+                layout.scatter(stream, index, token);
+            }
         }
         clock.lap(Operation::Tokens, 0);
     }
@@ -180,18 +189,23 @@ impl Executor {
         let head_dim = sizes.dim / sizes.heads;
         let (tokens, heads) = (sizes.tokens(), sizes.heads);
         let laps = [Operation::Norm1, Operation::Qkv];
-        let normalized_x = normalized(&block.norm1, x_rows);
+        let layout = sizes.stream_layout();
+        let normalized_x = normalized(&block.norm1, x_rows, layout);
         let head_norms = block.q_norm.as_ref().zip(block.k_norm.as_ref());
         let integers = block.qkv.arithmetic(arithmetic) == Arithmetic::Int8
             && tokens.max(head_dim) <= ops::INTEGER_ATTENTION_LIMIT;
-        let half_qkv = &mut half[..3 * stream];
+        let heads_layout = match head_norms {
+            None => AttentionShape::layout_of(heads, head_dim),
+            Some(_) => Layout::Rows,
+        };
+        let shape = AttentionShape { batch: count, tokens, heads, head_dim, layout: heads_layout };
+        let epilogue = Epilogue { layout: heads_layout, ..Epilogue::default() };
+        let (half_qkv, half_out) = half[..4 * stream].split_at_mut(3 * stream);
         if integers && head_norms.is_none() {
-            let out = Out::Half(half_qkv);
-            multiply.run(laps, &normalized_x, &block.qkv, Epilogue::default(), out);
+            multiply.run(laps, &normalized_x, &block.qkv, epilogue, Out::Half(half_qkv));
         } else {
             let qkv = &mut wide[..3 * stream];
-            let out = Out::Single(qkv);
-            multiply.run(laps, &normalized_x, &block.qkv, Epilogue::default(), out);
+            multiply.run(laps, &normalized_x, &block.qkv, epilogue, Out::Single(qkv));
             if let Some((q, k)) = head_norms {
                 normalize_heads(sizes, q, k, qkv);
                 multiply.clock.lap(Operation::QkNorm, 0);
@@ -199,130 +213,72 @@ impl Executor {
             if integers {
                 ops::round_to_half(pool, qkv, half_qkv);
             } else {
-                ops::attention(pool, qkv, count, tokens, heads, head_dim, y_rows);
+                ops::attention(pool, &shape, qkv, y_rows);
             }
         }
-        if integers {
-            ops::integer_attention(pool, half_qkv, count, tokens, heads, head_dim, y_rows);
-        }
+        let columns = sizes.dim;
+        let attended = if integers {
+            ops::integer_attention(pool, &shape, half_qkv, half_out);
+            Rows::Half { values: half_out, columns, layout: heads_layout }
+        } else {
+            Rows::Plain { values: y_rows, columns, layout: heads_layout }
+        };
         // Scores and weighted values.
         multiply.clock.lap(Operation::Attention, 2 * rows * tokens * sizes.dim);
         let epilogue = Epilogue {
             layer_scale: block.layer_scale1.as_deref(),
             residual: Some(x_rows),
+            layout,
             ..Epilogue::default()
         };
         let laps = [Operation::PackAttention, Operation::Projection];
         // Packed, the attention output is needed no more.
-        multiply.pack(laps[0], &plain(y_rows, sizes.dim), &block.proj);
+        multiply.pack(laps[0], &attended, &block.proj);
         multiply.product(laps[1], &block.proj, epilogue, Out::Single(y_rows));
 
         let hidden = rows * sizes.hidden;
-        let epilogue = Epilogue { activation: Some(block.activation), ..Epilogue::default() };
+        let (activation, layout) = (Some(block.activation), Layout::of(sizes.hidden));
+        let epilogue = Epilogue { activation, layout, ..Epilogue::default() };
         let laps = [Operation::Norm2, Operation::Fc1];
-        let normalized_y = normalized(&block.norm2, y_rows);
+        let normalized_y = normalized(&block.norm2, y_rows, sizes.stream_layout());
         // What is rounded to 8 bit or bfloat16 next loses nothing in half precision, and halves the traffic.
         let rows = if block.fc2.arithmetic(arithmetic) == Arithmetic::F32 {
             let hidden = &mut wide[..hidden];
             multiply.run(laps, &normalized_y, &block.fc1, epilogue, Out::Single(hidden));
-            plain(hidden, sizes.hidden)
+            Rows::Plain { values: hidden, columns: sizes.hidden, layout }
         } else {
             let hidden = &mut half[..hidden];
             multiply.run(laps, &normalized_y, &block.fc1, epilogue, Out::Half(hidden));
-            Rows::Half { values: hidden, columns: sizes.hidden }
+            Rows::Half { values: hidden, columns: sizes.hidden, layout }
         };
         let epilogue = Epilogue {
             layer_scale: block.layer_scale2.as_deref(),
             residual: Some(y_rows),
+            layout: sizes.stream_layout(),
             ..Epilogue::default()
         };
         let laps = [Operation::PackHidden, Operation::Fc2];
         multiply.run(laps, &rows, &block.fc2, epilogue, Out::Single(x_rows));
     }
-
-    /// LayerNorm over every token of `arena.x`.
-    fn normalize_stream(&mut self, norm: &Norm, count: usize) {
-        let Arena { x, y, .. } = &mut self.arena;
-        let length = count * self.sizes.tokens() * self.sizes.dim;
-        normalize(&self.pool, norm, &x[..length], &mut y[..length]);
-        swap(x, y);
-    }
-
-    /// Final norm, pooling, pooled norm and classifier from `arena.x` to `out`.
-    fn head(&mut self, arithmetic: Arithmetic, count: usize, out: &mut [f32]) {
-        let sizes = self.sizes;
-        let weights = Arc::clone(&self.weights);
-        if let Some(norm) = &weights.norm {
-            self.normalize_stream(norm, count);
-        }
-        let Self { config, pool: threads, arena, clock, .. } = self;
-        let Arena { x, y, wide, packed, .. } = arena;
-        let mut multiply = Multiply { pool: threads, arithmetic, packed, clock };
-        let images = || x.chunks_exact(sizes.tokens() * sizes.dim).take(count);
-        let pooled = &mut wide[..count * sizes.dim];
-        let mut classify = |rows: &[f32], head: &Option<Linear>, out: &mut [f32]| match head {
-            Some(linear) => {
-                let laps = [Operation::Pooling, Operation::Head];
-                multiply.run(
-                    laps,
-                    &plain(rows, sizes.dim),
-                    linear,
-                    Epilogue::default(),
-                    Out::Single(out),
-                );
-            }
-            None => {
-                out.copy_from_slice(rows);
-                multiply.clock.lap(Operation::Pooling, 0);
-            }
-        };
-        if config.distillation_token {
-            // The class token's and the distillation token's predictions, averaged.
-            for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
-                row.copy_from_slice(&image[..sizes.dim]);
-            }
-            classify(pooled, &weights.head, out);
-            for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
-                row.copy_from_slice(&image[sizes.dim..2 * sizes.dim]);
-            }
-            let distilled = &mut y[..out.len()];
-            classify(pooled, &weights.head_distilled, distilled);
-            for (value, other) in out.iter_mut().zip(distilled) {
-                *value = (*value + *other) / 2.0;
-            }
-            return;
-        }
-        for (image, row) in images().zip(pooled.chunks_exact_mut(sizes.dim)) {
-            pool(config, &sizes, image, row);
-        }
-        match &weights.fc_norm {
-            Some(norm) => {
-                let normed = &mut y[..count * sizes.dim];
-                normalize(threads, norm, pooled, normed);
-                classify(normed, &weights.head, out);
-            }
-            None => classify(pooled, &weights.head, out),
-        }
-    }
 }
 
 /// Linear layers in the chosen arithmetic.
-struct Multiply<'a> {
-    pool: &'a Pool,
-    arithmetic: Arithmetic,
-    packed: &'a mut Activations,
-    clock: &'a mut Clock,
+pub(super) struct Multiply<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) arithmetic: Arithmetic,
+    pub(super) packed: &'a mut Activations,
+    pub(super) clock: &'a mut Clock,
 }
 
 /// Where a product goes.
-enum Out<'a> {
+pub(super) enum Out<'a> {
     Single(&'a mut [f32]),
     Half(&'a mut [f16]),
 }
 
 impl Multiply<'_> {
     /// `laps` names the packing of the rows and the product.
-    fn run(
+    pub(super) fn run(
         &mut self,
         laps: [Operation; 2],
         rows: &Rows<'_>,
@@ -359,16 +315,8 @@ impl Multiply<'_> {
     }
 }
 
-fn plain(values: &[f32], columns: usize) -> Rows<'_> {
-    Rows::Plain { values, columns }
-}
-
-fn normalized<'a>(norm: &'a Norm, x: &'a [f32]) -> Rows<'a> {
-    Rows::Normalized { x, gamma: &norm.gamma, beta: &norm.beta, eps: norm.epsilon }
-}
-
-fn normalize(pool: &Pool, norm: &Norm, x: &[f32], out: &mut [f32]) {
-    ops::layer_norm(pool, x, &norm.gamma, &norm.beta, norm.epsilon, out);
+fn normalized<'a>(norm: &'a Norm, x: &'a [f32], layout: Layout) -> Rows<'a> {
+    Rows::Normalized { x, gamma: &norm.gamma, beta: &norm.beta, eps: norm.epsilon, layout }
 }
 
 /// LayerNorm over each head's query and key, in place, in `qkv` `[rows, 3, heads, head_dim]`.

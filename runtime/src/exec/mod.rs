@@ -11,6 +11,7 @@ mod cpu;
 mod executor;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod head;
 mod patches;
 pub mod profile;
 pub mod reference;

@@ -1,5 +1,7 @@
 //! The input and output ends of the forward pass: embedded patches to tokens, tokens to pooled features.
 
+use fresnel_kernels::Layout;
+
 use crate::model::config::{Pooling, VitConfig};
 use crate::model::weights::Weights;
 
@@ -48,22 +50,42 @@ impl Sizes {
     pub(crate) fn tokens(&self) -> usize {
         self.prefix + self.patches
     }
+
+    /// How the residual stream lies in memory on the CPU.
+    pub(crate) fn stream_layout(&self) -> Layout {
+        Layout::of(self.dim)
+    }
 }
 
-/// Fills the tokens `[tokens, dim]` of one image: prefix tokens, embedded patches, positions.
-pub(crate) fn assemble(config: &VitConfig, weights: &Weights, embedded: &[f32], x: &mut [f32]) {
-    let mut filled = 0;
-    for prefix in [&weights.class_token, &weights.distillation_token, &weights.register_tokens] {
-        let prefix = prefix.as_deref().unwrap_or_default();
-        x[filled..filled + prefix.len()].copy_from_slice(prefix);
-        filled += prefix.len();
-    }
-    x[filled..].copy_from_slice(embedded);
-    if let Some(position) = &weights.position_embedding {
-        let start = if config.no_embed_class { filled } else { 0 };
-        for (value, p) in x[start..].iter_mut().zip(position) {
-            *value += p;
+/// Fills the residual stream of some images: prefix tokens, embedded patches, positions. `row` is room for a token.
+pub(crate) fn assemble(
+    config: &VitConfig,
+    weights: &Weights,
+    sizes: &Sizes,
+    embedded: &[f32],
+    row: &mut [f32],
+    stream: &mut [f32],
+) {
+    let layout = sizes.stream_layout();
+    let prefix = [&weights.class_token, &weights.distillation_token, &weights.register_tokens];
+    let prefix = || {
+        let tokens = prefix.into_iter().filter_map(|tokens| tokens.as_deref());
+        tokens.flat_map(|tokens| tokens.chunks_exact(sizes.dim))
+    };
+    let skipped = if config.no_embed_class { sizes.prefix } else { 0 };
+    let tokens = sizes.tokens();
+    for index in 0..stream.len() / sizes.dim {
+        let (image, token) = (index / tokens, index % tokens);
+        match token.checked_sub(sizes.prefix) {
+            Some(patch) => layout.gather(embedded, image * sizes.patches + patch, row),
+            None => row.copy_from_slice(prefix().nth(token).unwrap_or_default()),
         }
+        let positioned = token.checked_sub(skipped);
+        if let (Some(positions), Some(place)) = (&weights.position_embedding, positioned) {
+            let position = &positions[place * sizes.dim..][..sizes.dim];
+            row.iter_mut().zip(position).for_each(|(value, p)| *value += p);
+        }
+        layout.scatter(stream, index, row);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use fresnel_kernels::{
-    Activation, Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width,
+    Activation, Activations, Arithmetic, Epilogue, Isa, Layout, Matrix, Pool, Rows, Width,
     matmul as multiply, pack,
 };
 
@@ -117,7 +117,7 @@ fn product(operands: &Operands, isa: Isa, arithmetic: Arithmetic) -> Option<Vec<
     let pool = Pool::with_isa(1, isa).expect("one thread");
     let mut packed = Activations::new();
     let values = &operands.activations;
-    packed.pack(&pool, arithmetic, &Rows::Plain { values, columns: inputs });
+    packed.pack(&pool, arithmetic, &Rows::Plain { values, columns: inputs, layout: Layout::Rows });
     let epilogue = Epilogue {
         bias: Some(&operands.bias),
         activation: operands.activation,

@@ -22,6 +22,7 @@ use super::avx512::Avx512Vnni;
 use super::fetch::fetch;
 use super::tile_block::multiply_block;
 use super::tile_registers::{self, Half, Int8, ROWS, STEP, multiply};
+use crate::activations::{BLOCK, CODE_SUM_LANES};
 use crate::arch::witness::ran;
 use crate::arch::{Between, ChannelTerms, LeftBlock, RightBlock, RowTerms, Simd, Vectorized};
 use crate::ops::exponentials::ScoreRow;
@@ -181,14 +182,15 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
-    fn round_codes_of_half(
+    fn round_block(
         self,
-        values: &[f16],
+        values: &[f16; BLOCK],
         inverse: f32,
         zero: i32,
-        codes: &mut [i8],
-    ) -> i32 {
-        self.0.round_codes_of_half(values, inverse, zero, codes)
+        codes: &mut [i8; BLOCK],
+        sums: &mut [i32; CODE_SUM_LANES],
+    ) {
+        self.0.round_block(values, inverse, zero, codes, sums);
     }
 
     #[inline(always)]

@@ -10,11 +10,9 @@ use half::f16;
 use super::exponentials::exponentials_512;
 use super::fetch::fetch;
 use super::gelu::gelu_coarse_512;
-use super::rounding::{round_products_512, round_to_grid_512};
-use super::rows::{
-    add_lanes_512, extremes_512, round_codes_512, round_codes_of_half_512, square_lanes_512,
-    sum_lanes_512,
-};
+use super::rounding::{round_block_512, round_products_512, round_to_grid_512};
+use super::rows::{add_lanes_512, extremes_512, round_codes_512, square_lanes_512, sum_lanes_512};
+use crate::activations::{BLOCK, CODE_SUM_LANES};
 use crate::arch::witness::ran;
 use crate::arch::{ChannelTerms, RowTerms, Simd, Vectorized, with_rows};
 use crate::ops::exponentials::ScoreRow;
@@ -132,15 +130,16 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn round_codes_of_half(
+    fn round_block(
         self,
-        values: &[f16],
+        values: &[f16; BLOCK],
         inverse: f32,
         zero: i32,
-        codes: &mut [i8],
-    ) -> i32 {
+        codes: &mut [i8; BLOCK],
+        sums: &mut [i32; CODE_SUM_LANES],
+    ) {
         // SAFETY: the token `self` exists only where `detect` found avx512 f, bw and vnni and f16c.
-        unsafe { round_codes_of_half_512(values, inverse, zero, codes) }
+        unsafe { round_block_512(values, inverse, zero, codes, sums) }
     }
 
     #[inline(always)]

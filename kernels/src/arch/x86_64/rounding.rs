@@ -5,7 +5,41 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::exponentials::reduce_max_256;
+use crate::activations::{BLOCK, CODE_SUM_LANES};
 use crate::ops::rounding::symmetric_grid;
+
+/// [`round_block`](crate::activations::round_block).
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,f16c")]
+pub(super) fn round_block_512(
+    values: &[f16; BLOCK],
+    inverse: f32,
+    zero: i32,
+    codes: &mut [i8; BLOCK],
+    sums: &mut [i32; CODE_SUM_LANES],
+) {
+    let (factor, shift) = (_mm512_set1_ps(inverse), _mm512_set1_epi16(zero as i16));
+    let mut numbers = [_mm512_setzero_si512(); 4];
+    for (number, values) in numbers.iter_mut().zip(values.as_chunks::<16>().0) {
+        // SAFETY: `values` has 16 numbers of 16 bits; the load needs no alignment.
+        let value = unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(values.as_ptr().cast())) };
+        *number = _mm512_cvtps_epi32(_mm512_mul_ps(value, factor));
+    }
+    // Saturated to 16 bits, which products do not need, and with the zero to 8.
+    let [a, b, c, d] = numbers;
+    let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), shift);
+    let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), shift);
+    let bytes = _mm512_permutexvar_epi32(word_order_512(), _mm512_packs_epi16(low, high));
+    // The unsigned operand is one, the codes are the signed one.
+    let one = _mm512_set1_epi8(1);
+    // SAFETY: `codes` has 64 bytes and `sums` 16 words; no access needs alignment.
+    unsafe {
+        _mm512_storeu_si512(codes.as_mut_ptr().cast(), bytes);
+        let total = _mm512_loadu_si512(sums.as_ptr().cast());
+        let total = _mm512_dpbusd_epi32(total, one, bytes);
+        _mm512_storeu_si512(sums.as_mut_ptr().cast(), total);
+    }
+}
 
 /// [`round_products`](crate::ops::rounding::round_products) of `factors` padded to whole chunks.
 #[inline]
@@ -67,11 +101,17 @@ fn store_codes_512(numbers: [__m512; 4], factor: __m512, codes: &mut [i8; 64]) {
         _mm512_cvtps_epi32(_mm512_mul_ps(c, factor)),
         _mm512_cvtps_epi32(_mm512_mul_ps(d, factor)),
     );
-    // Four codes to a word; words of a quarter are those of each vector in turn.
-    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    let bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+    let bytes = _mm512_permutexvar_epi32(word_order_512(), _mm512_packs_epi16(low, high));
     // SAFETY: `codes` has 64 bytes; the store needs no alignment.
     unsafe { _mm512_storeu_si512(codes.as_mut_ptr().cast(), bytes) };
+}
+
+/// Which words of four vectors, packed to bytes by pairs, follow one another: words of a quarter are those of each vector in
+/// turn, four codes to a word.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn word_order_512() -> __m512i {
+    _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 }
 
 /// [`round_products`](crate::ops::rounding::round_products) of `factors` padded to whole chunks.

@@ -3,8 +3,6 @@
 
 use std::arch::x86_64::*;
 
-use half::f16;
-
 use super::exponentials::sum_of_even_lanes;
 use crate::activations::round_codes;
 use crate::ops::{Extremes, SUM_LANES};
@@ -116,60 +114,30 @@ impl Bounds512 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn round_codes_512(values: &[f32], inverse: f32, zero: i32, codes: &mut [i8]) -> i32 {
-    let (sum, rest) = round_chunks_512(values, |values| load_512(values), inverse, zero, codes);
-    let done = values.len() - rest.len();
-    sum.wrapping_add(round_codes(rest, inverse, zero, &mut codes[done..]))
-}
-
-/// [`round_codes_of_half`](crate::activations::round_codes_of_half).
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,f16c")]
-pub(super) fn round_codes_of_half_512(
-    values: &[f16],
-    inverse: f32,
-    zero: i32,
-    codes: &mut [i8],
-) -> i32 {
-    let (sum, rest) = round_chunks_512(values, |values| widen_512(values), inverse, zero, codes);
-    let mut widened = [0.0; 64];
-    let widened = &mut widened[..rest.len()];
-    super::avx2::widen(rest, widened);
-    let done = values.len() - rest.len();
-    sum.wrapping_add(round_codes(widened, inverse, zero, &mut codes[done..]))
-}
-
-/// Writes the codes of whole chunks; returns their sum and the values that are left.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn round_chunks_512<'a, T>(
-    values: &'a [T],
-    load: impl Fn(&[T; 16]) -> __m512,
-    inverse: f32,
-    zero: i32,
-    codes: &mut [i8],
-) -> (i32, &'a [T]) {
-    let (factor, shift) = (_mm512_set1_ps(inverse), _mm512_set1_epi16(zero as i16));
+    let (factor, shift) = (_mm512_set1_ps(inverse), _mm512_set1_epi32(zero));
     let (middle, one) = (_mm512_set1_epi8(i8::MIN), _mm512_set1_epi8(1));
     // Four codes to a word; words of a quarter are those of each vector in turn.
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let (chunks, rest) = values.as_chunks::<64>();
+    let (code_chunks, code_rest) = codes.as_chunks_mut::<64>();
     let mut totals = _mm512_setzero_si512();
-    for (values, codes) in chunks.iter().zip(codes.as_chunks_mut::<64>().0) {
+    for (values, codes) in chunks.iter().zip(code_chunks) {
         let mut numbers = [_mm512_setzero_si512(); 4];
         for (number, values) in numbers.iter_mut().zip(values.as_chunks().0) {
-            *number = _mm512_cvtps_epi32(_mm512_mul_ps(load(values), factor));
+            let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(load_512(values), factor));
+            *number = _mm512_add_epi32(rounded, shift);
         }
-        // Saturated to 16 and, above `zero`, to 8 bits.
+        // Saturated to 16 and to 8 bits.
         let [a, b, c, d] = numbers;
-        let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), shift);
-        let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), shift);
+        let (low, high) = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
         let bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
         totals = _mm512_dpbusd_epi32(totals, _mm512_xor_si512(bytes, middle), one);
         // SAFETY: `codes` has 64 bytes; the store needs no alignment.
         unsafe { _mm512_storeu_si512(codes.as_mut_ptr().cast(), bytes) };
     }
     let above_least = _mm512_reduce_add_epi32(totals);
-    (above_least.wrapping_sub((128 * 64 * chunks.len()) as i32), rest)
+    let sum = above_least.wrapping_sub((128 * 64 * chunks.len()) as i32);
+    sum.wrapping_add(round_codes(rest, inverse, zero, code_rest))
 }
 
 #[inline]
@@ -177,13 +145,6 @@ fn round_chunks_512<'a, T>(
 fn load_512(values: &[f32; 16]) -> __m512 {
     // SAFETY: `values` has 16 elements; the load needs no alignment.
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,f16c")]
-fn widen_512(values: &[f16; 16]) -> __m512 {
-    // SAFETY: `values` has 16 numbers of 16 bits; the load needs no alignment.
-    unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(values.as_ptr().cast())) }
 }
 
 #[inline]

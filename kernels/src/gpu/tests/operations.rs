@@ -5,7 +5,7 @@ use super::super::shader::operations::{AttentionShape, PatchShape, PoolShape};
 use super::super::*;
 use super::test_gpu;
 use crate::samples::Samples;
-use crate::{Isa, ops};
+use crate::{Isa, Layout, ops};
 
 /// Largest difference, as a part of the largest number expected.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
@@ -43,7 +43,9 @@ fn attention_is_that_of_the_cpu() {
         let width = heads * head_dim;
         let qkv = floats(images * tokens * 3 * width, 3.0);
         let mut expected = vec![0.0; images * tokens * width];
-        ops::attention(&cpu(), &qkv, images, tokens, heads, head_dim, &mut expected);
+        let layout = Layout::Rows;
+        let shape = ops::AttentionShape { batch: images, tokens, heads, head_dim, layout };
+        ops::attention(&cpu(), &shape, &qkv, &mut expected);
         let shape = AttentionShape {
             tokens: tokens as u32,
             heads: heads as u32,

@@ -2,7 +2,8 @@
 
 use crate::samples::Samples;
 use crate::{
-    Activations, Arithmetic, Epilogue, Isa, Matrix, Pool, Rows, Width, matmul, pack, reference,
+    Activations, Arithmetic, Epilogue, Isa, Layout, Matrix, Pool, Rows, Width, matmul, pack,
+    reference,
 };
 
 /// `(M, N, K)`: rows around every tile height, tails of every panel and group, more than one block of rows and of inputs.
@@ -212,7 +213,7 @@ pub(crate) fn pack_plain(
     columns: usize,
 ) -> Activations {
     let mut packed = Activations::new();
-    packed.pack(pool, arithmetic, &Rows::Plain { values, columns });
+    packed.pack(pool, arithmetic, &Rows::Plain { values, columns, layout: Layout::Rows });
     packed
 }
 

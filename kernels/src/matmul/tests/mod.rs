@@ -3,15 +3,20 @@ pub(crate) mod cases;
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-use crate::samples::Samples;
+use crate::samples::{Samples, in_blocks};
 use crate::{
-    Activation, Activations, Arithmetic, Epilogue, Isa, Matrix, MatrixError, Pool, Width, matmul,
-    matmul_accumulators, matmul_to_half, reference,
+    Activation, Activations, Arithmetic, Epilogue, Isa, Layout, Matrix, MatrixError, Pool, Width,
+    matmul, matmul_accumulators, matmul_to_half, reference,
 };
 use cases::*;
 
-const NONE: Epilogue<'_> =
-    Epilogue { bias: None, activation: None, layer_scale: None, residual: None };
+const NONE: Epilogue<'_> = Epilogue {
+    bias: None,
+    activation: None,
+    layer_scale: None,
+    residual: None,
+    layout: Layout::Rows,
+};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -116,6 +121,53 @@ fn arithmetics(matrix: &Matrix) -> impl Iterator<Item = Arithmetic> {
 }
 
 #[test]
+fn outputs_in_blocks_are_those_in_rows() {
+    let (m, n, k) = (37, 192, 70);
+    let mut samples = Samples::new(11);
+    let [bias, layer_scale] = [n, n].map(|count| samples.floats(count, 1.0));
+    let residual = samples.floats(m * n, 1.0);
+    let residual_blocks = in_blocks(&residual, n);
+    let case = Case::new(Width::Three, (m, n, k), Fill::Random, 3);
+    for isa in Isa::available() {
+        for threads in [1, 3] {
+            let pool = Pool::with_isa(threads, isa).unwrap();
+            let matrix = case.matrix(isa);
+            for arithmetic in arithmetics(&matrix) {
+                let packed = case.pack(&pool, arithmetic);
+                let product = |layout, residual| {
+                    let epilogue = Epilogue {
+                        bias: Some(&bias),
+                        activation: Some(Activation::GeluErf),
+                        layer_scale: Some(&layer_scale),
+                        residual: Some(residual),
+                        layout,
+                    };
+                    let mut single = vec![f32::NAN; m * n];
+                    matmul(&pool, &packed, &matrix, &epilogue, &mut single);
+                    let mut half = vec![f16::NAN; m * n];
+                    matmul_to_half(&pool, &packed, &matrix, &epilogue, &mut half);
+                    (single, half)
+                };
+                let (single, half) = product(Layout::Rows, &residual);
+                let found = product(Layout::Blocks, &residual_blocks);
+                let name = format!("{arithmetic:?}, {}", case.name(isa));
+                assert_eq!(in_blocks(&single, n), found.0, "{name}");
+                assert_eq!(in_blocks(&half, n), found.1, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "70 columns are not made of blocks")]
+fn outputs_that_are_not_made_of_blocks_are_refused() {
+    let case = Case::new(Width::Two, (3, 70, 40), Fill::Random, 1);
+    let pool = pool(Isa::best());
+    let epilogue = Epilogue { layout: Layout::Blocks, ..NONE };
+    case.product(&pool, Arithmetic::F32, &case.matrix(Isa::best()), &epilogue);
+}
+
+#[test]
 fn results_do_not_depend_on_threads_or_on_the_rows_beside() {
     for isa in Isa::available() {
         let pools = [1, 2, 3].map(|threads| Pool::with_isa(threads, isa).unwrap());
@@ -160,6 +212,7 @@ fn the_epilogue_is_applied_in_order() {
                             activation,
                             layer_scale: (with & 2 > 0).then_some(&layer_scale),
                             residual: (with & 4 > 0).then_some(&residual),
+                            ..NONE
                         };
                         let out = case.product(&pool, arithmetic, &matrix, &epilogue);
                         for (index, (&plain, out)) in plain.iter().zip(out).enumerate() {
@@ -186,7 +239,7 @@ fn products_are_rounded_to_half_precision() {
         let packed = case.pack(&pool, Arithmetic::Int8);
         for activation in [None].into_iter().chain(Activation::ALL.map(Some)) {
             for (bias, residual) in [(None, None), (Some(&bias[..]), Some(&residual[..]))] {
-                let epilogue = Epilogue { bias, activation, residual, layer_scale: None };
+                let epilogue = Epilogue { bias, activation, residual, ..NONE };
                 let exact = case.product(&pool, Arithmetic::Int8, &matrix, &epilogue);
                 let mut out = vec![f16::NAN; exact.len()];
                 matmul_to_half(&pool, &packed, &matrix, &epilogue, &mut out);

@@ -19,7 +19,7 @@ pub(crate) mod rounding;
 
 use half::f16;
 
-use super::attention::{Head, for_each_head};
+use super::attention::{AttentionShape, Head, for_each_head};
 use crate::activations::{int8_words, spread};
 use crate::arch::{LeftBlock, Simd, Vectorized, dispatch, one_at_a_time};
 use crate::matmul::for_lanes;
@@ -40,22 +40,15 @@ const MIDDLE: i32 = 128;
 
 /// [`attention`](super::attention) with queries, keys, values and probabilities rounded to 8 bit.
 ///
-/// `qkv` is `[batch, tokens, 3, heads, head_dim]`, in half precision since it is rounded further, `out`
-/// `[batch, tokens, heads * head_dim]`. A number which is not finite makes the outputs that depend on it NaN.
+/// `qkv` and `out` are in half precision since both are rounded further. A number which is not finite makes the outputs that
+/// depend on it NaN.
 ///
 /// # Panics
-/// When the length of a slice does not belong to the shape, or `tokens` or `head_dim` is above [`INTEGER_ATTENTION_LIMIT`].
-pub fn integer_attention(
-    pool: &Pool,
-    qkv: &[f16],
-    batch: usize,
-    tokens: usize,
-    heads: usize,
-    head_dim: usize,
-    out: &mut [f32],
-) {
-    assert!(tokens.max(head_dim) <= INTEGER_ATTENTION_LIMIT, "{tokens} tokens of {head_dim}");
-    for_each_head(pool, qkv, [batch, tokens, heads, head_dim], out, |head| {
+/// As [`attention`](super::attention), and when `tokens` or `head_dim` is above [`INTEGER_ATTENTION_LIMIT`].
+pub fn integer_attention(pool: &Pool, shape: &AttentionShape, qkv: &[f16], out: &mut [f16]) {
+    let most = shape.tokens.max(shape.head_dim);
+    assert!(most <= INTEGER_ATTENTION_LIMIT, "too long a sum: {shape:?}");
+    for_each_head(pool, shape, qkv, out, |head| {
         dispatch!(pool.token(), simd => simd.vectorize(head));
     });
 }
@@ -160,8 +153,12 @@ impl Head<'_, f16> {
                         row_factor,
                     };
                     match out.first_chunk_mut::<LANES>() {
-                        Some(out) => *out = weighted.values(),
-                        None => out.copy_from_slice(&weighted.values()[..out.len()]),
+                        Some(out) => simd.narrow_finite(&weighted.values(), out),
+                        None => {
+                            let mut whole = [f16::ZERO; LANES];
+                            simd.narrow_finite(&weighted.values(), &mut whole);
+                            out.copy_from_slice(&whole[..out.len()]);
+                        }
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! The operations between the matrix products of a block.
 
-use fresnel_kernels::{Activation, Activations, Arithmetic, Pool, Rows, ops};
+use fresnel_kernels::ops::AttentionShape;
+use fresnel_kernels::{Activation, Activations, Arithmetic, Layout, Pool, Rows, ops};
 use half::f16;
 use serde_json::json;
 
@@ -47,23 +48,36 @@ pub(super) fn bench(
     let head_dim = dim / heads;
     let numbers = |count: usize| noise().take(count).collect::<Vec<f32>>();
     let (narrow, wide, qkv) = (numbers(m * dim), numbers(m * hidden), numbers(3 * m * dim));
-    let half_qkv: Vec<f16> = qkv.iter().map(|&value| f16::from_f32(value)).collect();
+    let half = |values: &[f32]| values.iter().map(|&value| f16::from_f32(value)).collect();
+    let [half_narrow, half_wide, half_qkv]: [Vec<f16>; 3] =
+        [half(&narrow), half(&wide), half(&qkv)];
+    let (narrow_layout, wide_layout) = (Layout::of(dim), Layout::of(hidden));
     let (gamma, beta) = (vec![1.0; dim], vec![0.0; dim]);
-    let [mut attended, mut attended_integer, mut normed] = [(); 3].map(|()| vec![0.0; m * dim]);
-    let normalized = Rows::Normalized { x: &narrow, gamma: &gamma, beta: &beta, eps: 1e-6 };
+    let layout = AttentionShape::layout_of(heads, head_dim);
+    let shape = AttentionShape { batch: 1, tokens: m, heads, head_dim, layout };
+    let mut attended_integer = vec![f16::ZERO; m * dim];
+    let [mut attended, mut normed] = [(); 2].map(|()| vec![0.0; m * dim]);
+    let normalized = Rows::Normalized {
+        x: &narrow,
+        gamma: &gamma,
+        beta: &beta,
+        eps: 1e-6,
+        layout: narrow_layout,
+    };
     let mut scores = numbers(heads * m * m);
     let mut activated = Activation::ALL.map(|activation| (activation, wide.clone()));
+    let attended_rows = Rows::Half { values: &half_narrow, columns: dim, layout };
+    let hidden_rows = Rows::Half { values: &half_wide, columns: hidden, layout: wide_layout };
 
     let mut operations = vec![
         Operation::new(format!("attention, {heads} heads of {head_dim}"), qkv.len(), || {
-            ops::attention(pool, &qkv, 1, m, heads, head_dim, &mut attended);
+            ops::attention(pool, &shape, &qkv, &mut attended);
         }),
         Operation::new(
             format!("integer attention, {heads} heads of {head_dim}"),
             qkv.len(),
             || {
-                let out = &mut attended_integer;
-                ops::integer_attention(pool, &half_qkv, 1, m, heads, head_dim, out);
+                ops::integer_attention(pool, &shape, &half_qkv, &mut attended_integer);
             },
         ),
         Operation::new(format!("softmax, {heads} x {m} rows of {m}"), scores.len(), || {
@@ -76,8 +90,8 @@ pub(super) fn bench(
     // What makes the left operand of a product: rows normalised or not, quantised in integer arithmetic, and packed.
     let inputs = [
         (format!("norm and pack, {dim}"), narrow.len(), normalized),
-        (format!("pack, {dim}"), narrow.len(), Rows::Plain { values: &narrow, columns: dim }),
-        (format!("pack, {hidden}"), wide.len(), Rows::Plain { values: &wide, columns: hidden }),
+        (format!("pack, {dim}"), narrow.len(), attended_rows),
+        (format!("pack, {hidden}"), wide.len(), hidden_rows),
     ];
     for arithmetic in Arithmetic::ALL.into_iter().filter(|&one| pool.isa().supports(one)) {
         for &(ref name, elements, rows) in &inputs {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fresnel_kernels::{
-    Activations, Arithmetic, Epilogue, Isa, Matrix, MatrixError, Peak, Pool, Rows, Width, matmul,
-    pack,
+    Activations, Arithmetic, Epilogue, Isa, Layout, Matrix, MatrixError, Peak, Pool, Rows, Width,
+    matmul, pack,
 };
 use half::f16;
 use serde_json::{Value, json};
@@ -79,7 +79,11 @@ impl Products {
                 });
             }
             let mut packed = Activations::new();
-            packed.pack(pool, arithmetic, &Rows::Plain { values: &values, columns: shape.k });
+            packed.pack(
+                pool,
+                arithmetic,
+                &Rows::Plain { values: &values, columns: shape.k, layout: Layout::Rows },
+            );
             activations.push(packed);
         }
         Ok(Products { m, shape, activations, out: vec![0.0; m * shape.n], kernels })

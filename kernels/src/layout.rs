@@ -1,0 +1,81 @@
+//! How the numbers of a matrix lie in memory.
+
+/// How a matrix `[rows, columns]` of activations lies in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Row by row.
+    #[default]
+    Rows,
+    /// In blocks of [`Layout::BLOCK`] columns, one after another and each row by row: `[columns / BLOCK][rows][BLOCK]`.
+    ///
+    /// For what is computed a few columns at a time, as products are. Their rows are then neighbours, where in a row-major
+    /// matrix each of them is on another page of memory, and a core knows few pages at once that it writes to. And what one
+    /// thread writes lies together: fetching ahead on behalf of one thread takes no lines away from another.
+    Blocks,
+}
+
+impl Layout {
+    /// Columns of a block.
+    pub const BLOCK: usize = 64;
+
+    /// [`Layout::Blocks`] where that many columns can be cut into blocks.
+    pub fn of(columns: usize) -> Layout {
+        if columns.is_multiple_of(Layout::BLOCK) { Layout::Blocks } else { Layout::Rows }
+    }
+
+    /// How many columns of a row lie together.
+    ///
+    /// # Panics
+    /// When the columns cannot be cut into blocks.
+    pub(crate) fn width(self, columns: usize) -> usize {
+        match self {
+            Layout::Rows => columns,
+            Layout::Blocks => {
+                assert_eq!(columns % Layout::BLOCK, 0, "{columns} columns are not made of blocks");
+                Layout::BLOCK
+            }
+        }
+    }
+
+    /// Copies a row out of a matrix of rows like `row`.
+    ///
+    /// # Panics
+    /// When the matrix does not have the row, or the columns cannot be cut into blocks.
+    #[inline]
+    pub fn gather<T: Copy>(self, values: &[T], index: usize, row: &mut [T]) {
+        let columns = row.len();
+        match self {
+            Layout::Rows => row.copy_from_slice(&values[index * columns..][..columns]),
+            Layout::Blocks => {
+                let height = values.len() / columns;
+                let (blocks, _) = values.as_chunks::<{ Layout::BLOCK }>();
+                let (parts, rest) = row.as_chunks_mut::<{ Layout::BLOCK }>();
+                assert!(rest.is_empty(), "{columns} columns are not made of blocks");
+                for (part, block) in parts.iter_mut().zip(blocks.chunks_exact(height)) {
+                    *part = block[index];
+                }
+            }
+        }
+    }
+
+    /// Writes a row of a matrix of rows like `row`.
+    ///
+    /// # Panics
+    /// When the matrix does not have the row, or the columns cannot be cut into blocks.
+    #[inline]
+    pub fn scatter<T: Copy>(self, values: &mut [T], index: usize, row: &[T]) {
+        let columns = row.len();
+        match self {
+            Layout::Rows => values[index * columns..][..columns].copy_from_slice(row),
+            Layout::Blocks => {
+                let height = values.len() / columns;
+                let (blocks, _) = values.as_chunks_mut::<{ Layout::BLOCK }>();
+                let (parts, rest) = row.as_chunks::<{ Layout::BLOCK }>();
+                assert!(rest.is_empty(), "{columns} columns are not made of blocks");
+                for (part, block) in parts.iter().zip(blocks.chunks_exact_mut(height)) {
+                    block[index] = *part;
+                }
+            }
+        }
+    }
+}
