@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fresnel_kernels::{
-    Activations, Arithmetic, Epilogue, Isa, Layout, Matrix, MatrixError, Peak, Pool, Rows, Width,
-    matmul, pack,
+    Activations, AlignedVec, Arithmetic, Epilogue, Isa, Layout, Matrix, MatrixError, Peak, Pool,
+    Rows, Width, matmul, pack,
 };
 use half::f16;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub(super) struct Products {
     shape: Shape,
     /// Packed once for each arithmetic.
     activations: Vec<Activations>,
-    out: Vec<f32>,
+    out: AlignedVec<f32>,
     kernels: Vec<Kernel>,
 }
 
@@ -86,7 +86,10 @@ impl Products {
             );
             activations.push(packed);
         }
-        Ok(Products { m, shape, activations, out: vec![0.0; m * shape.n], kernels })
+        let mut out = AlignedVec::default();
+        out.grow(m * shape.n)
+            .map_err(|_| MatrixError::Memory { out_features: shape.n, in_features: shape.k })?;
+        Ok(Products { m, shape, activations, out, kernels })
     }
 
     /// Arithmetic operations of one product.
@@ -97,8 +100,9 @@ impl Products {
     /// Runs every kernel in turn, `iterations` times, after a first time that is not counted.
     pub(super) fn measure(&mut self, pool: &Pool, iterations: usize) {
         let operations = self.operations();
-        let Products { activations, out, kernels, .. } = self;
-        let epilogue = Epilogue::default();
+        let Products { activations, out, kernels, shape, .. } = self;
+        // As in a model.
+        let epilogue = Epilogue { layout: Layout::of(shape.n), ..Epilogue::default() };
         for round in 0..=iterations {
             for kernel in kernels.iter_mut() {
                 let timed = &kernel.milliseconds;
