@@ -32,8 +32,12 @@ use crate::error::{Error, ErrorKind};
 use crate::model::config::VitConfig;
 use crate::model::weights::{Block, Linear, Norm, Weights};
 
-/// Token rows per pass: enough to spread the cost of expanding codes over many rows.
-const ROWS_PER_PASS: usize = 512;
+/// Token rows per pass in float arithmetic: enough to spread the cost of reading large weights over many rows.
+const FLOAT_ROWS: usize = 512;
+
+/// Numbers of the hidden layer per pass in the other arithmetics, in which weights are small: what is computed next should find
+/// them, two bytes each, in the second-level cache.
+const HIDDEN_NUMBERS: usize = 768 << 10;
 
 /// A model with the thread pool and the buffers of one session.
 pub(crate) struct Executor {
@@ -42,7 +46,6 @@ pub(crate) struct Executor {
     pub(super) pool: Arc<Pool>,
     pub(super) arena: Arena,
     pub(super) sizes: Sizes,
-    images_per_pass: usize,
     /// Looked at before each block.
     pub(crate) cancel: CancelFlag,
     /// Off, unless a profile was asked for.
@@ -61,8 +64,8 @@ impl Executor {
         threads: usize,
     ) -> Result<Self, Error> {
         let sizes = Sizes::new(config);
-        let images_per_pass = (ROWS_PER_PASS / sizes.tokens().max(1)).max(1);
-        Arena::check(&sizes, images_per_pass)?;
+        let most = Arithmetic::ALL.map(|arithmetic| images_per_pass(&sizes, arithmetic));
+        Arena::check(&sizes, most.into_iter().fold(1, usize::max))?;
         let pool = Pool::with_isa(threads, weights.placement.isa).map_err(|error| {
             let kind = match error {
                 PoolError::NoThreads { .. } => ErrorKind::Unsupported,
@@ -76,7 +79,6 @@ impl Executor {
             pool: Arc::new(pool),
             arena: Arena::default(),
             sizes,
-            images_per_pass,
             cancel: CancelFlag::default(),
             clock: Clock::default(),
         })
@@ -100,7 +102,7 @@ impl Executor {
         mut progress: impl FnMut(usize) + Send,
     ) -> Result<(), Error> {
         let sizes = self.sizes;
-        for images in pixels.chunks(self.images_per_pass * sizes.image()) {
+        for images in pixels.chunks(images_per_pass(&sizes, arithmetic) * sizes.image()) {
             let count = images.len() / sizes.image();
             self.reserve(count)?;
             let start = out.len();
@@ -260,6 +262,16 @@ impl Executor {
         let laps = [Operation::PackHidden, Operation::Fc2];
         multiply.run(laps, &rows, &block.fc2, epilogue, Out::Single(x_rows));
     }
+}
+
+/// Images of a pass.
+fn images_per_pass(sizes: &Sizes, arithmetic: Arithmetic) -> usize {
+    let tokens = sizes.tokens().max(1);
+    let images = match arithmetic {
+        Arithmetic::F32 => FLOAT_ROWS / tokens,
+        Arithmetic::Half | Arithmetic::Int8 => HIDDEN_NUMBERS / (tokens * sizes.hidden).max(1),
+    };
+    images.max(1)
 }
 
 /// Linear layers in the chosen arithmetic.
