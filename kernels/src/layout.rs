@@ -46,6 +46,7 @@ impl Layout {
         let columns = row.len();
         match self {
             Layout::Rows => row.copy_from_slice(&values[index * columns..][..columns]),
+            Layout::Blocks if row.is_empty() => {}
             Layout::Blocks => {
                 let height = values.len() / columns;
                 let (blocks, _) = values.as_chunks::<{ Layout::BLOCK }>();
@@ -67,6 +68,7 @@ impl Layout {
         let columns = row.len();
         match self {
             Layout::Rows => values[index * columns..][..columns].copy_from_slice(row),
+            Layout::Blocks if row.is_empty() => {}
             Layout::Blocks => {
                 let height = values.len() / columns;
                 let (blocks, _) = values.as_chunks_mut::<{ Layout::BLOCK }>();
@@ -77,5 +79,42 @@ impl Layout {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Layout;
+
+    #[test]
+    fn rows_are_found_where_they_were_put() {
+        let (rows, columns) = (3, 2 * Layout::BLOCK);
+        let numbers: Vec<usize> = (0..rows * columns).collect();
+        for layout in [Layout::Rows, Layout::Blocks] {
+            let mut values = vec![0; rows * columns];
+            for (index, row) in numbers.chunks(columns).enumerate() {
+                layout.scatter(&mut values, index, row);
+            }
+            let mut row = vec![0; columns];
+            for (index, expected) in numbers.chunks(columns).enumerate() {
+                layout.gather(&values, index, &mut row);
+                assert_eq!(row, expected);
+            }
+            // The second block of the first row follows the first block of the last, or of itself.
+            let second = if layout == Layout::Rows { 1 } else { rows };
+            assert_eq!(values[second * Layout::BLOCK], Layout::BLOCK);
+        }
+        assert_eq!(
+            [64, 640, 65, 32].map(Layout::of).map(|layout| layout == Layout::Blocks),
+            [true, true, false, false]
+        );
+        Layout::Blocks.scatter(&mut [0; 0], 0, &[]);
+        Layout::Blocks.gather(&[0; 0], 0, &mut []);
+    }
+
+    #[test]
+    #[should_panic(expected = "70 columns are not made of blocks")]
+    fn columns_that_make_no_blocks_are_refused() {
+        Layout::Blocks.gather(&[0; 140], 0, &mut [0; 70]);
     }
 }

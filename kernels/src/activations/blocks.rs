@@ -43,16 +43,28 @@ impl<'a> BlockRows<'a> {
         self.values.chunks_exact(self.height).map(move |block| &block[first..first + count])
     }
 
+    /// Writes the codes of the rows to a tile, `[columns / step][rows][step]`, and the grid of each.
+    #[inline(always)]
+    pub(super) fn quantize<S: Simd>(self, simd: S, grids: &mut [RowGrid], tile: &mut [i8]) {
+        const { assert!(S::INT8_ROWS <= MOST_ROWS) };
+        let mut extremes = [Extremes::ZERO; MOST_ROWS];
+        self.measure(&mut extremes[..grids.len()]);
+        for (row_grid, &extremes) in grids.iter_mut().zip(&extremes) {
+            *row_grid = grid(extremes);
+        }
+        self.round(simd, grids, tile);
+    }
+
     /// The extremes of each row.
     #[inline(always)]
-    pub(super) fn measure(self, extremes: &mut [Extremes]) {
+    fn measure(self, extremes: &mut [Extremes]) {
         /// Rows of which what is known stays in registers.
         const TOGETHER: usize = 4;
         for (group, extremes) in extremes.chunks_mut(TOGETHER).enumerate() {
-            let first = group * TOGETHER;
             let mut bounds = [Bounds::new(); TOGETHER];
             for block in self.blocks() {
-                let rows = &block[first..];
+                let rows = &block[group * TOGETHER..];
+                // The same twice, for a number of rows that the compiler knows and for the last ones.
                 match rows.first_chunk::<TOGETHER>() {
                     Some(rows) => {
                         for (bounds, row) in bounds.iter_mut().zip(rows) {
@@ -72,19 +84,14 @@ impl<'a> BlockRows<'a> {
         }
     }
 
-    /// Writes the codes of the rows to a tile of `rows` rows, `[columns / step][rows][step]`, and their sums.
+    /// Writes the codes of the rows, and their sums to the grids.
     #[inline(always)]
-    pub(super) fn round<S: Simd>(
-        self,
-        simd: S,
-        grids: &[RowGrid],
-        rows: usize,
-        tile: &mut [i8],
-        code_sums: &mut [i32],
-    ) {
+    fn round<S: Simd>(self, simd: S, grids: &mut [RowGrid], tile: &mut [i8]) {
+        let columns = self.values.len() / self.height * BLOCK;
+        let rows = tile.len() / columns;
         let mut sums = [[0; CODE_SUM_LANES]; MOST_ROWS];
         let mut inverses = [0.0; MOST_ROWS];
-        for (inverse, grid) in inverses.iter_mut().zip(grids) {
+        for (inverse, grid) in inverses.iter_mut().zip(&*grids) {
             *inverse = 1.0 / grid.scale;
         }
         let mut apart = [[0; BLOCK]; MOST_ROWS];
@@ -104,30 +111,8 @@ impl<'a> BlockRows<'a> {
                 spread(codes, rows, index, S::INT8_STEP, tile);
             }
         }
-        for (code_sum, sums) in code_sums.iter_mut().zip(&sums) {
-            *code_sum = sums.iter().fold(0, |total: i32, &sum| total.wrapping_add(sum));
-        }
-    }
-
-    /// [`measure`](Self::measure), the grids that follow, and [`round`](Self::round).
-    #[inline(always)]
-    pub(super) fn quantize<S: Simd>(
-        self,
-        simd: S,
-        grids: &mut [RowGrid],
-        rows: usize,
-        tile: &mut [i8],
-    ) {
-        let mut extremes = [Extremes::ZERO; MOST_ROWS];
-        let extremes = &mut extremes[..grids.len()];
-        self.measure(extremes);
-        for (row_grid, &extremes) in grids.iter_mut().zip(&*extremes) {
-            *row_grid = grid(extremes);
-        }
-        let mut code_sums = [0; MOST_ROWS];
-        self.round(simd, grids, rows, tile, &mut code_sums);
-        let columns = self.values.len() / self.height * BLOCK;
-        for (grid, &sum) in grids.iter_mut().zip(&code_sums) {
+        for (grid, sums) in grids.iter_mut().zip(&sums) {
+            let sum = sums.iter().fold(0, |total: i32, &sum| total.wrapping_add(sum));
             grid.set_code_sum(sum, columns);
         }
     }

@@ -257,7 +257,7 @@ impl Pack<'_> {
         if let &Rows::Half { values, columns, layout: Layout::Blocks } = self.rows {
             let height = values.len() / columns;
             let rows = BlockRows::new(values, height, self.first, self.grids.len());
-            return rows.quantize(simd, self.grids, count, bytemuck::cast_slice_mut(self.packed));
+            return rows.quantize(simd, self.grids, bytemuck::cast_slice_mut(self.packed));
         }
         let mut codes = Buffer::take(Slot::RowCodes);
         if S::INT8_STEP == 4 && count == INTERLEAVED {
