@@ -35,8 +35,10 @@ use crate::model::weights::{Block, Linear, Norm, Weights};
 /// Token rows per pass in float arithmetic: enough to spread the cost of reading large weights over many rows.
 const FLOAT_ROWS: usize = 512;
 
-/// Numbers of the hidden layer per pass in the other arithmetics, in which weights are small: what is computed next should find
-/// them, two bytes each, in the second-level cache.
+/// Most token rows per pass in the other arithmetics, in which weights are small.
+const MOST_ROWS: usize = 1024;
+
+/// Numbers of the hidden layer per pass in these: the next product should find them, two bytes each, in the second-level cache.
 const HIDDEN_NUMBERS: usize = 768 << 10;
 
 /// A model with the thread pool and the buffers of one session.
@@ -266,12 +268,11 @@ impl Executor {
 
 /// Images of a pass.
 fn images_per_pass(sizes: &Sizes, arithmetic: Arithmetic) -> usize {
-    let tokens = sizes.tokens().max(1);
-    let images = match arithmetic {
-        Arithmetic::F32 => FLOAT_ROWS / tokens,
-        Arithmetic::Half | Arithmetic::Int8 => HIDDEN_NUMBERS / (tokens * sizes.hidden).max(1),
+    let rows = match arithmetic {
+        Arithmetic::F32 => FLOAT_ROWS,
+        Arithmetic::Half | Arithmetic::Int8 => MOST_ROWS.min(HIDDEN_NUMBERS / sizes.hidden.max(1)),
     };
-    images.max(1)
+    (rows / sizes.tokens().max(1)).max(1)
 }
 
 /// Linear layers in the chosen arithmetic.

@@ -50,6 +50,11 @@ pub(crate) fn plain_config() -> VitConfig {
     }
 }
 
+/// The same with sizes whose activations lie in blocks of columns on the CPU, several heads to a block.
+pub(crate) fn block_config() -> VitConfig {
+    VitConfig { embed_dim: 128, num_heads: 4, mlp_hidden: 192, ..plain_config() }
+}
+
 pub(crate) fn preprocessing(config: &VitConfig) -> Preprocessing {
     Preprocessing {
         input_size: config.image_size,

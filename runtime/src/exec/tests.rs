@@ -1,7 +1,7 @@
 //! The forward pass against the `f64` oracle, over the family and over every weight width.
 
 use super::reference;
-use super::synthetic::{file, model, pixels, plain_config};
+use super::synthetic::{block_config, file, model, pixels, plain_config};
 use crate::format::{CodeWidth, Container, Encoding};
 use crate::model::Model;
 use crate::model::config::{Activation, Pooling, VitConfig};
@@ -78,7 +78,7 @@ pub(super) const CHANGES: &[Change] = &[
     ("one patch", |c| c.patch_size = c.image_size),
     ("deep and narrow", |c| {
         c.depth = 5;
-        c.embed_dim = 6;
+        c.embed_dim = 12;
         c.mlp_hidden = 5;
     }),
 ];
@@ -86,9 +86,10 @@ pub(super) const CHANGES: &[Change] = &[
 #[test]
 fn family_matches_oracle() {
     for (name, change) in CHANGES {
-        let mut config = plain_config();
-        change(&mut config);
-        check_float(name, &config);
+        for mut config in [plain_config(), block_config()] {
+            change(&mut config);
+            check_float(name, &config);
+        }
     }
 }
 
@@ -98,16 +99,18 @@ fn poolings_match_oracle() {
         for (class_token, register_tokens) in [(true, 0), (true, 3), (false, 0), (false, 2)] {
             for fc_norm in [true, false] {
                 for (pool_include_prefix, num_classes) in [(true, 7), (false, 7), (false, 0)] {
-                    let config = VitConfig {
-                        pooling,
-                        class_token,
-                        register_tokens,
-                        fc_norm,
-                        pool_include_prefix,
-                        num_classes,
-                        ..plain_config()
-                    };
-                    check_float(&format!("{config:?}"), &config);
+                    for config in [plain_config(), block_config()] {
+                        let config = VitConfig {
+                            pooling,
+                            class_token,
+                            register_tokens,
+                            fc_norm,
+                            pool_include_prefix,
+                            num_classes,
+                            ..config
+                        };
+                        check_float(&format!("{config:?}"), &config);
+                    }
                 }
             }
         }
@@ -123,9 +126,10 @@ fn float_weights_of_16_bit_match_oracle() {
 
 #[test]
 fn every_code_width_matches_oracle() {
-    let mut config = plain_config();
-    config.layer_scale = true;
-    for width in CODES {
+    for (config, width) in
+        CODES.into_iter().flat_map(|width| [plain_config(), block_config()].map(|c| (c, width)))
+    {
+        let config = VitConfig { layer_scale: true, ..config };
         for edge in [Encoding::F16, Encoding::Codes(CodeWidth::Eight), Encoding::Codes(width)] {
             let bytes = file(&config, Encoding::Codes(width), edge, &[]);
             let float = error(&bytes, Compute::F32);
@@ -147,13 +151,21 @@ fn int8_runs_float_matrices_in_float() {
 /// Results must not depend on threads, nor on the batch or pass that an image falls into.
 #[test]
 fn results_do_not_depend_on_threads_or_batch() {
-    let config = VitConfig { layer_scale: true, qk_norm: true, ..plain_config() };
+    independent_of_threads_and_batch(&VitConfig {
+        layer_scale: true,
+        qk_norm: true,
+        ..plain_config()
+    });
+    independent_of_threads_and_batch(&block_config());
+}
+
+fn independent_of_threads_and_batch(config: &VitConfig) {
     // More images than fit into one pass.
     let batch = 80;
-    let input = pixels(&config, batch);
+    let input = pixels(config, batch);
     let image = input.len() / batch;
     for width in [CodeWidth::Ternary, CodeWidth::Three, CodeWidth::Eight] {
-        let model = model(&config, Encoding::Codes(width), Encoding::Codes(CodeWidth::Eight));
+        let model = model(config, Encoding::Codes(width), Encoding::Codes(CodeWidth::Eight));
         for compute in [Compute::F32, Compute::Int8] {
             let run = |threads: usize, pixels: &[f32]| {
                 let options = SessionOptions { threads, compute, ..Default::default() };
